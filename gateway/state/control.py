@@ -1,0 +1,217 @@
+"""The control page: what the master tells its workers, and each worker tells the rest, in one small shared mapping.
+
+It is made by the master before the first fork and inherited by every worker of every generation; nobody opens it.
+Nothing in it takes a lock:
+
+- Every cell is one aligned 64-bit word with one writer, so a reader sees the old value or the new one.
+- The report of the last reload is a text. It is kept twice; the master writes the copy that is not in use, with its
+  CRC-32, then turns the index. A reader that was overtaken sees a wrong sum and reads again. A master that is killed
+  while it writes leaves the other copy whole.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+SLOTS: Final = 512
+REPORT_SIZE: Final = 64 * 1024
+
+_WORD = 8
+_HEADER_WORDS = 8
+_GENERATION, _ACCEPTED, _LOADED_AT, _STOPPING, _REPORT = range(5)
+_ROW_WORDS = 8  # one cache line, so that workers do not slow each other down
+_OCCUPANT, _ROW_GENERATION, _READY, _CONNECTIONS, _LEAVE_BY = range(5)
+_REPORT_HEAD = struct.Struct("=II")  # CRC-32, length
+_ROWS_AT = _HEADER_WORDS
+_REPORTS_AT = (_HEADER_WORDS + SLOTS * _ROW_WORDS) * _WORD
+_SIZE = _REPORTS_AT + 2 * (REPORT_SIZE + _REPORT_HEAD.size)
+_MICRO = 1_000_000
+_MESSAGE_SIZE = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """Why a reload was refused. `line` counts from 1, None where no line is to blame; `path` is the key's."""
+
+    message: str
+    path: str = ""
+    line: int | None = None
+    file: str = ""
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line) if part)
+        return ": ".join(part for part in (place, self.path, self.message) if part)
+
+
+class Cell:
+    """One worker's row. Who writes what: `leave_by` the master; the rest the worker, once it was taken for it."""
+
+    __slots__ = ("_row",)
+
+    def __init__(self, row: memoryview) -> None:
+        self._row = row
+
+    @property
+    def occupant(self) -> int:
+        """The `age` gunicorn gave the worker, 0 for a free slot."""
+        return int(self._row[_OCCUPANT])
+
+    @property
+    def generation(self) -> int:
+        """The accepted load that the worker serves."""
+        return int(self._row[_ROW_GENERATION])
+
+    @property
+    def ready(self) -> bool:
+        """The worker has built its pipeline and takes connections."""
+        return bool(self._row[_READY])
+
+    @ready.setter
+    def ready(self, value: bool) -> None:
+        self._row[_READY] = int(value)
+
+    @property
+    def connections(self) -> int:
+        """Open client connections, as the worker last told."""
+        return int(self._row[_CONNECTIONS])
+
+    @connections.setter
+    def connections(self, value: int) -> None:
+        self._row[_CONNECTIONS] = value
+
+    @property
+    def leave_by(self) -> float | None:
+        """Monotonic seconds by which the worker must have ended, None while it is to serve.
+
+        It is set before the SIGTERM is sent and may come nearer afterwards: a stop during the drain of a reload. The
+        master kills what is still there shortly after.
+        """
+        word = self._row[_LEAVE_BY]
+        return word / _MICRO if word else None
+
+    @leave_by.setter
+    def leave_by(self, value: float) -> None:
+        self._row[_LEAVE_BY] = max(1, int(value * _MICRO))
+
+    def take(self, occupant: int, generation: int) -> None:
+        """Reset the row for a worker that is about to be forked (the master)."""
+        self._row[_ROW_GENERATION] = generation
+        self._row[_READY] = self._row[_CONNECTIONS] = self._row[_LEAVE_BY] = 0
+        self._row[_OCCUPANT] = occupant
+
+    def free(self) -> None:
+        """The worker was reaped (the master)."""
+        self._row[_OCCUPANT] = self._row[_READY] = self._row[_CONNECTIONS] = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"Cell(occupant={self.occupant}, generation={self.generation}, ready={self.ready}, "
+            f"connections={self.connections}, leave_by={self.leave_by})"
+        )
+
+
+class ControlPage:
+    """See the module's text. A process without a master makes its own and is its own master."""
+
+    def __init__(self) -> None:
+        self._map = mmap.mmap(-1, _SIZE)  # anonymous and shared: forks inherit it, nobody else can reach it
+        self._words = memoryview(self._map).cast("B")[:_REPORTS_AT].cast("q")
+
+    # --- the generation in force ---
+    @property
+    def generation(self) -> int:
+        """The number of the accepted load whose workers serve; 0 until the first are ready."""
+        return int(self._words[_GENERATION])
+
+    @property
+    def accepted(self) -> int:
+        """The number of the last accepted load; ahead of `generation` while its workers start."""
+        return int(self._words[_ACCEPTED])
+
+    @property
+    def loaded_at(self) -> float:
+        """When the generation in force was accepted, Unix seconds."""
+        return self._words[_LOADED_AT] / _MICRO
+
+    @property
+    def stopping(self) -> bool:
+        """The master is stopping: every worker leaves and no other takes its place."""
+        return bool(self._words[_STOPPING])
+
+    def accept(self, generation: int) -> None:
+        self._words[_ACCEPTED] = generation
+
+    def serve(self, generation: int, loaded_at: float) -> None:
+        self._words[_LOADED_AT] = int(loaded_at * _MICRO)
+        self._words[_GENERATION] = generation
+
+    def stop(self) -> None:
+        self._words[_STOPPING] = 1
+
+    # --- workers ---
+    def cell(self, slot: int) -> Cell:
+        """The row of a slot, 0 to SLOTS - 1."""
+        if not 0 <= slot < SLOTS:
+            raise IndexError(f"slot {slot} is not one of {SLOTS}")
+        start = _ROWS_AT + slot * _ROW_WORDS
+        return Cell(self._words[start : start + _ROW_WORDS])
+
+    def occupied(self) -> Iterator[tuple[int, Cell]]:
+        """Every slot with a worker, lowest first."""
+        for slot in range(SLOTS):
+            if self._words[_ROWS_AT + slot * _ROW_WORDS + _OCCUPANT]:
+                yield slot, self.cell(slot)
+
+    # --- the last reload ---
+    def report(self, *, ok: bool, at: float, complaints: Sequence[Complaint] = ()) -> None:
+        """Note how the last reload ended (the master). `at`: Unix seconds. What does not fit is counted as omitted."""
+        errors: list[dict[str, Any]] = []
+        left = REPORT_SIZE - 256
+        for one in complaints:
+            entry = {"file": one.file, "line": one.line, "path": one.path, "message": one.message[:_MESSAGE_SIZE]}
+            left -= len(json.dumps(entry)) + 2
+            if left < 0:
+                break
+            errors.append(entry)
+        told: dict[str, Any] = {
+            "ok": ok,
+            "at": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "errors": errors,
+        }
+        if len(errors) < len(complaints):
+            told["omitted"] = len(complaints) - len(errors)
+        text = json.dumps(told).encode()
+        turn = self._words[_REPORT] + 1
+        start = self._report_at(turn)
+        self._map[start : start + _REPORT_HEAD.size] = _REPORT_HEAD.pack(zlib.crc32(text), len(text))
+        self._map[start + _REPORT_HEAD.size : start + _REPORT_HEAD.size + len(text)] = text
+        self._words[_REPORT] = turn
+
+    @property
+    def last_reload(self) -> Mapping[str, Any] | None:
+        """`{"ok", "at", "errors": [{"file", "line", "path", "message"}], "omitted"?}`, None before the first."""
+        for _ in range(100):  # each round was overtaken by two whole reports; more than one is not to be expected
+            turn = self._words[_REPORT]
+            if not turn:
+                return None
+            start = self._report_at(turn)
+            total, length = _REPORT_HEAD.unpack(self._map[start : start + _REPORT_HEAD.size])
+            text = self._map[start + _REPORT_HEAD.size : start + _REPORT_HEAD.size + min(length, REPORT_SIZE)]
+            if zlib.crc32(text) == total:
+                return dict(json.loads(text))
+        return None
+
+    @staticmethod
+    def _report_at(turn: int) -> int:
+        return _REPORTS_AT + (turn % 2) * (REPORT_SIZE + _REPORT_HEAD.size)
+
+    def __repr__(self) -> str:
+        workers = ", ".join(f"{slot}: {cell!r}" for slot, cell in self.occupied())
+        return f"ControlPage({self.generation} of {self.accepted}, stopping={self.stopping}, workers={{{workers}}})"

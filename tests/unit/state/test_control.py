@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from gateway.state.control import REPORT_SIZE, SLOTS, Complaint, ControlPage
+
+
+def in_a_fork(work) -> None:
+    """Run `work` in a forked child and demand that it ends well."""
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_new_page_tells_that_nothing_serves_yet():
+    page = ControlPage()
+    assert (page.generation, page.accepted, page.stopping, page.last_reload) == (0, 0, False, None)
+    assert list(page.occupied()) == []
+
+
+def test_what_the_master_writes_is_seen_by_a_worker_forked_before():
+    page = ControlPage()
+    read, write = os.pipe()
+
+    def worker() -> None:
+        os.read(read, 1)
+        assert page.generation == 3
+        assert page.loaded_at == 1_700_000_000.25
+        assert page.cell(7).leave_by == pytest.approx(12.5)
+
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            worker()
+            status = 0
+        finally:
+            os._exit(status)
+    page.serve(3, 1_700_000_000.25)
+    page.cell(7).leave_by = 12.5
+    os.write(write, b"x")
+    assert os.waitpid(pid, 0)[1] == 0
+    os.close(read)
+    os.close(write)
+
+
+def test_what_a_worker_writes_is_seen_by_the_master():
+    page = ControlPage()
+    page.cell(2).take(9, 4)
+
+    def worker() -> None:
+        page.cell(2).ready = True
+        page.cell(2).connections = 31
+
+    in_a_fork(worker)
+    ((slot, cell),) = page.occupied()
+    assert (slot, cell.occupant, cell.generation, cell.ready, cell.connections) == (2, 9, 4, True, 31)
+
+
+def test_a_slot_taken_again_starts_clean():
+    page = ControlPage()
+    cell = page.cell(0)
+    cell.take(1, 1)
+    cell.ready, cell.connections, cell.leave_by = True, 5, 3.0
+    cell.free()
+    assert list(page.occupied()) == []
+    cell.take(2, 2)
+    assert (cell.ready, cell.connections, cell.leave_by) == (False, 0, None)
+
+
+def test_every_slot_has_a_row_of_its_own():
+    page = ControlPage()
+    for slot in range(SLOTS):
+        page.cell(slot).take(slot + 1, 10 * slot)
+    assert [(slot, cell.occupant, cell.generation) for slot, cell in page.occupied()] == [
+        (slot, slot + 1, 10 * slot) for slot in range(SLOTS)
+    ]
+    for outside in (-1, SLOTS):
+        with pytest.raises(IndexError):
+            page.cell(outside)
+
+
+def test_a_worker_told_to_leave_at_time_zero_is_still_told():
+    page = ControlPage()
+    page.cell(0).leave_by = 0.0
+    assert page.cell(0).leave_by is not None
+
+
+def test_the_report_of_a_refused_reload_is_kept_with_its_places():
+    page = ControlPage()
+    page.report(
+        ok=False, at=1_700_000_000.5, complaints=[Complaint("unknown key", "routes[0].pth", 12, "gateway.yaml")]
+    )
+    assert page.last_reload == {
+        "ok": False,
+        "at": "2023-11-14T22:13:20.500Z",
+        "errors": [{"file": "gateway.yaml", "line": 12, "path": "routes[0].pth", "message": "unknown key"}],
+    }
+    page.report(ok=True, at=1_700_000_001)
+    assert page.last_reload == {"ok": True, "at": "2023-11-14T22:13:21.000Z", "errors": []}
+
+
+def test_a_report_too_long_tells_how_many_errors_are_left_out():
+    page = ControlPage()
+    complaints = [Complaint("é" * 200, f"routes[{number}]", number) for number in range(1000)]
+    page.report(ok=False, at=0, complaints=complaints)
+    told = page.last_reload
+    assert told is not None
+    assert 0 < len(told["errors"]) < 1000
+    assert len(told["errors"]) + told["omitted"] == 1000
+    page.report(ok=False, at=0, complaints=[Complaint("x" * 2 * REPORT_SIZE)])
+    assert page.last_reload is not None
+    assert len(page.last_reload["errors"]) == 1
+
+
+def test_a_reader_never_sees_half_a_report():
+    page = ControlPage()
+    page.report(ok=False, at=0, complaints=[Complaint("0" * 1000)])
+    pid = os.fork()
+    if not pid:
+        for number in range(3000):
+            page.report(ok=False, at=0, complaints=[Complaint(str(number % 10) * (1000 + number % 7))])
+        os._exit(0)
+    while not os.waitpid(pid, os.WNOHANG)[0]:
+        told = page.last_reload
+        assert told is not None
+        (error,) = told["errors"]
+        assert len(set(error["message"])) == 1
+
+
+def test_a_master_killed_in_the_middle_of_a_report_leaves_the_one_before():
+    page = ControlPage()
+    page.report(ok=False, at=0, complaints=[Complaint("whole")])
+    other = page._report_at(page._words[4] + 1)
+    page._map[other : other + 64] = b"\xff" * 64
+    assert page.last_reload is not None
+    assert page.last_reload["errors"][0]["message"] == "whole"
+
+
+def test_a_complaint_reads_like_a_compiler_error():
+    assert (
+        str(Complaint("unknown key", "routes[0].pth", 12, "gateway.yaml"))
+        == "gateway.yaml:12: routes[0].pth: unknown key"
+    )
+    assert str(Complaint("cannot be read", file="gateway.yaml")) == "gateway.yaml: cannot be read"

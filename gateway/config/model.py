@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, dataclass_transform
 
 from .units import Duration, Natural, Network, Positive, Rate, Secret, Share, Size, Window
 
@@ -21,7 +21,13 @@ def _mapping() -> Any:
     return field(default_factory=lambda: MappingProxyType({}))
 
 
-section = dataclass(frozen=True, slots=True, kw_only=True)
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+def section(cls: type[T]) -> type[T]:
+    """A mapping of the file with a fixed set of keys."""
+    return dataclass(frozen=True, slots=True, kw_only=True)(cls)
 
 
 # --- listeners, server, state, admin --------------------------------------------------------------------------------

@@ -14,10 +14,12 @@ from __future__ import annotations
 import json
 import mmap
 import struct
+import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 SLOTS: Final = 512
@@ -27,7 +29,8 @@ _WORD = 8
 _HEADER_WORDS = 8
 _GENERATION, _ACCEPTED, _LOADED_AT, _STOPPING, _REPORT = range(5)
 _ROW_WORDS = 8  # one cache line, so that workers do not slow each other down
-_OCCUPANT, _ROW_GENERATION, _READY, _CONNECTIONS, _LEAVE_BY = range(5)
+_OCCUPANT, _ROW_GENERATION, _READY, _CONNECTIONS, _LEAVING = range(5)
+_STAYS, _DRAINS, _STOPS = range(3)
 _REPORT_HEAD = struct.Struct("=II")  # CRC-32, length
 _ROWS_AT = _HEADER_WORDS
 _REPORTS_AT = (_HEADER_WORDS + SLOTS * _ROW_WORDS) * _WORD
@@ -51,7 +54,7 @@ class Complaint:
 
 
 class Cell:
-    """One worker's row. Who writes what: `leave_by` the master; the rest the worker, once it was taken for it."""
+    """One worker's row: the master writes occupant, generation and leaving, the worker ready and connections."""
 
     __slots__ = ("_row",)
 
@@ -87,23 +90,24 @@ class Cell:
         self._row[_CONNECTIONS] = value
 
     @property
-    def leave_by(self) -> float | None:
-        """Monotonic seconds by which the worker must have ended, None while it is to serve.
+    def leaving(self) -> bool:
+        """The worker was told to go, for a reload or for good."""
+        return bool(self._row[_LEAVING])
 
-        It is set before the SIGTERM is sent and may come nearer afterwards: a stop during the drain of a reload. The
-        master kills what is still there shortly after.
-        """
-        word = self._row[_LEAVE_BY]
-        return word / _MICRO if word else None
+    @property
+    def draining(self) -> bool:
+        """The worker was told to go because others have taken over: it may finish what it has within `reload_drain`."""
+        return bool(self._row[_LEAVING] == _DRAINS)
 
-    @leave_by.setter
-    def leave_by(self, value: float) -> None:
-        self._row[_LEAVE_BY] = max(1, int(value * _MICRO))
+    def leave(self, *, drain: bool) -> None:
+        """Note why the worker is told to go (the master), before the SIGTERM. A drain may turn into a stop."""
+        self._row[_LEAVING] = _DRAINS if drain else _STOPS
 
     def take(self, occupant: int, generation: int) -> None:
         """Reset the row for a worker that is about to be forked (the master)."""
         self._row[_ROW_GENERATION] = generation
-        self._row[_READY] = self._row[_CONNECTIONS] = self._row[_LEAVE_BY] = 0
+        self._row[_READY] = self._row[_CONNECTIONS] = 0
+        self._row[_LEAVING] = _STAYS
         self._row[_OCCUPANT] = occupant
 
     def free(self) -> None:
@@ -113,7 +117,7 @@ class Cell:
     def __repr__(self) -> str:
         return (
             f"Cell(occupant={self.occupant}, generation={self.generation}, ready={self.ready}, "
-            f"connections={self.connections}, leave_by={self.leave_by})"
+            f"connections={self.connections}, leaving={self.leaving}, draining={self.draining})"
         )
 
 
@@ -215,3 +219,33 @@ class ControlPage:
     def __repr__(self) -> str:
         workers = ", ".join(f"{slot}: {cell!r}" for slot, cell in self.occupied())
         return f"ControlPage({self.generation} of {self.accepted}, stopping={self.stopping}, workers={{{workers}}})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """What a worker has from its master beside the configuration; `build` hands each component its part.
+
+    slot: the worker's number, 0 to SLOTS - 1, its own while it lives. generation: the accepted load that it serves.
+    segment_fd: the shared memory of the node engine, None without a master or with another engine.
+    origin: the configuration file.
+    """
+
+    page: ControlPage
+    slot: int = 0
+    generation: int = 1
+    segment_fd: int | None = None
+    origin: Path | None = None
+
+    @property
+    def cell(self) -> Cell:
+        return self.page.cell(self.slot)
+
+    @classmethod
+    def alone(cls, origin: Path | None = None) -> Runtime:
+        """For a process without a master, such as Werkzeug's test client: its own page, generation 1, serving."""
+        page = ControlPage()
+        page.accept(1)
+        page.serve(1, time.time())
+        page.cell(0).take(1, 1)
+        page.cell(0).ready = True
+        return cls(page=page, origin=origin)

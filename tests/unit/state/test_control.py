@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from gateway.state.control import REPORT_SIZE, SLOTS, Complaint, ControlPage
+from gateway.state.control import REPORT_SIZE, SLOTS, Complaint, ControlPage, Runtime
 
 
 def in_a_fork(work) -> None:
@@ -34,7 +34,7 @@ def test_what_the_master_writes_is_seen_by_a_worker_forked_before():
         os.read(read, 1)
         assert page.generation == 3
         assert page.loaded_at == 1_700_000_000.25
-        assert page.cell(7).leave_by == pytest.approx(12.5)
+        assert page.cell(7).leaving
 
     pid = os.fork()
     if not pid:
@@ -45,7 +45,7 @@ def test_what_the_master_writes_is_seen_by_a_worker_forked_before():
         finally:
             os._exit(status)
     page.serve(3, 1_700_000_000.25)
-    page.cell(7).leave_by = 12.5
+    page.cell(7).leave(drain=True)
     os.write(write, b"x")
     assert os.waitpid(pid, 0)[1] == 0
     os.close(read)
@@ -69,11 +69,12 @@ def test_a_slot_taken_again_starts_clean():
     page = ControlPage()
     cell = page.cell(0)
     cell.take(1, 1)
-    cell.ready, cell.connections, cell.leave_by = True, 5, 3.0
+    cell.ready, cell.connections = True, 5
+    cell.leave(drain=True)
     cell.free()
     assert list(page.occupied()) == []
     cell.take(2, 2)
-    assert (cell.ready, cell.connections, cell.leave_by) == (False, 0, None)
+    assert (cell.ready, cell.connections, cell.leaving, cell.draining) == (False, 0, False, False)
 
 
 def test_every_slot_has_a_row_of_its_own():
@@ -88,10 +89,12 @@ def test_every_slot_has_a_row_of_its_own():
             page.cell(outside)
 
 
-def test_a_worker_told_to_leave_at_time_zero_is_still_told():
-    page = ControlPage()
-    page.cell(0).leave_by = 0.0
-    assert page.cell(0).leave_by is not None
+def test_a_drain_may_turn_into_a_stop():
+    cell = ControlPage().cell(0)
+    cell.leave(drain=True)
+    assert (cell.leaving, cell.draining) == (True, True)
+    cell.leave(drain=False)
+    assert (cell.leaving, cell.draining) == (True, False)
 
 
 def test_the_report_of_a_refused_reload_is_kept_with_its_places():
@@ -151,3 +154,8 @@ def test_a_complaint_reads_like_a_compiler_error():
         == "gateway.yaml:12: routes[0].pth: unknown key"
     )
     assert str(Complaint("cannot be read", file="gateway.yaml")) == "gateway.yaml: cannot be read"
+
+
+def test_a_process_without_a_master_serves_its_own_first_generation():
+    runtime = Runtime.alone()
+    assert (runtime.page.generation, runtime.page.accepted, runtime.cell.ready) == (1, 1, True)

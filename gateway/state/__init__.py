@@ -1,0 +1,1 @@
+"""What several threads, workers or machines share: the engines that hold it and what is built on them."""

@@ -62,6 +62,9 @@ class Counters(Protocol):
         Raises errors.StoreFull when every column is taken or was released within `REUSE_AFTER`.
         """
 
+    def columns(self) -> dict[str, int]:
+        """Every key that has a column, whichever worker asked for it, and the column. For reports, not for requests."""
+
     def total(self, column: int) -> int:
         """The sum over all workers; of held counters over those that live (a dead one counts for a second at most)."""
 

@@ -195,6 +195,10 @@ class MemoryCounters:
                 self._names[key] = column
             return self._names[key]
 
+    def columns(self) -> dict[str, int]:
+        with self._lock:
+            return dict(self._names)
+
     def total(self, column: int) -> int:
         value: int = self.row[column]
         return value - self._base.get(column, 0)

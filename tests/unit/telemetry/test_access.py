@@ -38,8 +38,8 @@ def test_it_holds_every_key_in_order():
     assert list(told) == KEYS
     assert told == {
         "time": "2023-11-14T22:13:20.062Z", "level": "info", "event": "request", "request_id": "abc", "method": "GET",
-        "path": "/echo/a", "query": None, "listener": "external", "client": "203.0.113.9", "route": None, "service": None,
-        "instance": None, "attempts": 0, "status": 200, "reason": None, "bytes_in": 0, "bytes_out": 5,
+        "path": "/echo/a", "query": None, "listener": "external", "client": "203.0.113.9", "route": None,
+        "service": None, "instance": None, "attempts": 0, "status": 200, "reason": None, "bytes_in": 0, "bytes_out": 5,
         "duration_ms": 12.346, "upstream_ms": 0.0,
     }  # fmt: skip
 

@@ -1,13 +1,15 @@
 """Plug points: a folder is a plug point, a file in it is a kind, and the file's name is the `type` that is configured.
 
-A kind's file defines `build(settings, **deps)`; the folder's `__init__` holds only the Protocol of what `build` returns.
+A kind's file defines `build(settings, **deps)`; the folder's `__init__` holds the Protocol of what `build` returns.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 
 def kinds(package: ModuleType) -> list[str]:
@@ -21,3 +23,21 @@ def load(package: ModuleType, kind: str) -> ModuleType:
     if kind not in known:
         raise LookupError(f"{package.__name__} has no kind {kind!r}; there are: {', '.join(known)}")
     return importlib.import_module(f"{package.__name__}.{kind}")
+
+
+def resolve(reference: str) -> Callable[..., Any]:
+    """The callable that `module:function` names, its module imported. LookupError tells why there is none.
+
+    An exception that the module itself raises is the error's cause.
+    """
+    name, _, attribute = reference.partition(":")
+    try:
+        module = importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise LookupError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+    found = getattr(module, attribute, None)
+    if found is None:
+        raise LookupError(f"{module.__file__ or name} has no {attribute}")
+    if not callable(found):
+        raise LookupError(f"{attribute} in {module.__file__ or name} is not callable")
+    return found  # type: ignore[no-any-return]  # callable() leaves it at object

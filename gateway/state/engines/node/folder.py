@@ -1,0 +1,138 @@
+"""The folder of the node engine, as the master prepares it before the first fork, without opening LMDB."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import resource
+from pathlib import Path
+
+from gateway.state.engines import StateError
+
+DOCUMENTS = "documents.mdb"
+READERS = 16384  # at a time, over all workers; design: at least 4 x workers x threads
+SMALLEST = 1024**2  # bytes
+
+_LOCK = "lock"
+_READER_SIZE = 64  # bytes in LMDB's lock file
+_KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
+
+# statfs(2), linux/magic.h. Locks and mappings are not coherent there, or end with the network.
+_REMOTE = {
+    0x6969: "nfs",
+    0x517B: "smb",
+    0xFF534D42: "cifs",
+    0xFE534D42: "smb2",
+    0x01021997: "9p",
+    0x65735546: "fuse",
+    0x00C36400: "ceph",
+    0x5346414F: "afs",
+    0x6B414653: "afs",
+    0x73757245: "coda",
+    0x01161970: "gfs2",
+    0x7461636F: "ocfs2",
+    0x0BD00BD0: "lustre",
+    0x47504653: "gpfs",
+    0x786F4256: "vboxsf",
+}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Folder:
+    """A prepared folder. It stays this gateway's until `close` and the end of every process forked meanwhile."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+
+    def close(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def prepare(path: Path, max_size: int) -> Folder:
+    """Create the folder (0700), make it this gateway's, and set `max_size` bytes of disk aside for its documents.
+
+    Keep what is returned for as long as workers run. Raises StateError when the folder cannot be created or written, is
+    on a network filesystem, belongs to another gateway, or has no room.
+    """
+    path = Path(path)
+    if max_size < SMALLEST:
+        raise StateError(f"state.max_size is {max_size} bytes; the node engine needs at least {SMALLEST}")
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kind = _REMOTE.get(filesystem(path))
+    except OSError as error:
+        raise StateError(f"state.path {path} cannot be created: {error.strerror}") from error
+    if kind is not None:
+        raise StateError(f"state.path {path} is on a network filesystem ({kind}); choose a folder on a local disk")
+    lock = _lock(path)
+    try:
+        _allocate(path / f"{DOCUMENTS}-lock", (READERS + 1) * _READER_SIZE, grow=True)  # mapped: must not be sparse
+        _allocate(path / DOCUMENTS, max_size, grow=False)
+    except OSError as error:
+        os.close(lock)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StateError(f"state.path {path} has no room for {max_size} bytes: {error.strerror}") from error
+        raise StateError(f"state.path {path} cannot be written: {error.strerror}") from error
+    return Folder(path, lock)
+
+
+def filesystem(path: Path) -> int:
+    """The filesystem's magic number, statfs(2)."""
+    buffer = (ctypes.c_long * 64)()  # struct statfs begins with f_type, a word on the 64-bit platforms
+    if _libc.statfs(os.fsencode(path), buffer):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return buffer[0] & 0xFFFFFFFF
+
+
+def _lock(path: Path) -> int:
+    """A flock, which every process that is forked from here on shares: workers without their master still hold it."""
+    try:
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateError(f"state.path {path} cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    except BlockingIOError:
+        holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(lock)
+        raise StateError(
+            f"state.path {path} is in use by the gateway with process id {holder}; "
+            "stop it and its workers, or set another state.path"
+        ) from None
+    except OSError as error:
+        os.close(lock)
+        raise StateError(f"state.path {path} cannot be written: {error.strerror}") from error
+    return lock
+
+
+def _allocate(path: Path, size: int, *, grow: bool) -> None:
+    """Have the disk set `size` bytes aside. Without `grow` the file keeps its length, which LMDB goes by."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if limit != resource.RLIM_INFINITY and limit < size:
+        raise OSError(errno.EFBIG, f"the process may write {limit} bytes to a file (RLIMIT_FSIZE)")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if grow:
+            os.posix_fallocate(descriptor, 0, size)
+            return
+        while _libc.fallocate(descriptor, _KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(size)):
+            code = ctypes.get_errno()
+            if code == errno.EOPNOTSUPP:
+                break  # not every local filesystem can; then what is free now has to do
+            if code != errno.EINTR:
+                raise OSError(code, os.strerror(code))
+        else:
+            return
+        free = os.fstatvfs(descriptor)
+        if free.f_bavail * free.f_frsize + os.fstat(descriptor).st_size < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(descriptor)

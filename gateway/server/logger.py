@@ -9,6 +9,7 @@ from typing import Any
 from gunicorn import glogging
 
 from gateway.config import model
+from gateway.config.problems import Problem
 from gateway.telemetry import logs
 from gateway.telemetry.writer import LineWriter
 
@@ -27,3 +28,8 @@ class Logger(glogging.Logger):  # type: ignore[misc]
 def configure(settings: model.Logging) -> None:
     """Log to standard error, each line at once: for the master, and for a worker until it has its pipeline."""
     logs.configure(settings, LineWriter(2).write, time.time)
+
+
+def fields(problem: Problem) -> dict[str, Any]:
+    """A problem as fields of a log line."""
+    return {"file": problem.file, "line": problem.line, "path": problem.path, "message": problem.message}

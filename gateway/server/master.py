@@ -14,6 +14,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import structlog
@@ -21,10 +22,11 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
 from gateway.config.model import Config
+from gateway.config.problems import Problem
 from gateway.server import logger
 from gateway.server.examination import Examination, Outcome
 from gateway.server.roster import Generation, NoSlot, Post, Roster
-from gateway.state.control import Complaint
+from gateway.server.shared import Shared
 
 SOON = 0.02  # seconds between looks while something is about to become ready
 QUICK = 2.0  # seconds that a quick stop leaves the workers
@@ -35,6 +37,8 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
     """`adopt` makes one of gunicorn's arbiter, before it binds and forks. Every worker that it forks has a `post`."""
 
     roster: Roster
+    shared: Shared
+    path: Path
     examine: Callable[[Config], Outcome]
     tailor: Callable[[Any, Config], Any]
     _hung_up: Callable[[], bool]
@@ -49,22 +53,24 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
         cls,
         arbiter: Any,
         roster: Roster,
+        shared: Shared,
         *,
+        path: Path,
         examine: Callable[[Config], Outcome],
         tailor: Callable[[Any, Config], Any],
         hung_up: Callable[[], bool],
     ) -> Self:
         """Turn `arbiter` into this class: gunicorn has no setting for it, `on_starting` is the first hook that has it.
 
-        examine: the configuration as it is on disk now, to take the place of the given one; called in a child process.
-        tailor: gunicorn's settings with those that the given configuration decides. hung_up: whether a SIGHUP came
-        before the arbiter had its handlers.
+        path: the configuration file. examine: what is there now, to take the place of the given configuration, called
+        in a child process. tailor: a copy of gunicorn's settings with those that the given configuration decides.
+        hung_up: whether a SIGHUP came before the arbiter had its handlers.
         """
         arbiter.__class__ = cls
         self: Self = arbiter
         self.WORKERS = {}
-        self.roster = roster
-        self.examine, self.tailor, self._hung_up = examine, tailor, hung_up
+        self.roster, self.shared = roster, shared
+        self.path, self.examine, self.tailor, self._hung_up = path, examine, tailor, hung_up
         self._log = structlog.get_logger("gateway.master")
         self._examination = None
         self._reload_wanted = False
@@ -105,11 +111,11 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
             return
         self._reload_wanted = False
         serving = roster.current.config
-        examination = Examination(lambda: self.examine(serving))
+        examination = Examination(str(self.path), lambda: self.examine(serving))
         try:
             examination.start()
         except OSError as error:
-            self._refused([Complaint(f"no process to examine it in: {error}")])
+            self._refuse(f"no process to examine it in: {error}")
         else:
             self._examination = examination
 
@@ -118,7 +124,7 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
         if self._stopping:
             return
         if outcome.config is None:
-            self._refused(outcome.complaints)
+            self._refused(outcome.problems)
             return
         generation = Generation(
             number=self.roster.page.accepted + 1,
@@ -128,14 +134,19 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
             accepted_at=time.time(),
         )
         generation.size = generation.cfg.workers
+        for one in outcome.config.warnings:
+            self._log.warning("configuration_warning", **logger.fields(one))
         self._log.info("reload_accepted", generation=generation.number, workers=generation.size)
         self._make_way(self.roster.propose(generation, time.monotonic()))
 
-    def _refused(self, complaints: Sequence[Complaint]) -> None:
+    def _refuse(self, why: str) -> None:
+        self._refused([Problem(file=str(self.path), why=why)])
+
+    def _refused(self, problems: Sequence[Problem]) -> None:
         """The reload is off; one line for each reason."""
-        for one in complaints:
-            self._log.error("reload_refused", file=one.file, line=one.line, path=one.path, message=one.message)
-        self.roster.page.report(ok=False, at=time.time(), complaints=complaints)
+        for one in problems:
+            self._log.error("reload_refused", **logger.fields(one))
+        self.roster.page.report(ok=False, at=time.time(), problems=problems)
 
     def _settle(self) -> None:
         before = self.roster.settle()
@@ -243,9 +254,7 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
     def _failed_to_start(self, post: Post, code: int) -> None:
         roster, generation = self.roster, post.generation
         if generation is roster.candidate:
-            self._refused(
-                [Complaint(f"its workers do not start (the first ended with {code}); the log holds the reason")]
-            )
+            self._refuse(f"its workers do not start (the first ended with {code}); the log holds the reason")
             self._make_way(roster.withdraw())
         elif roster.page.generation == 0 and code > 0:
             raise HaltServer("a worker could not start", code)

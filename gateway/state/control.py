@@ -19,8 +19,11 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import compress
 from pathlib import Path
 from typing import Any, Final
+
+from gateway.config.problems import Problem
 
 SLOTS: Final = 512
 REPORT_SIZE: Final = 64 * 1024
@@ -37,20 +40,6 @@ _REPORTS_AT = (_HEADER_WORDS + SLOTS * _ROW_WORDS) * _WORD
 _SIZE = _REPORTS_AT + 2 * (REPORT_SIZE + _REPORT_HEAD.size)
 _MICRO = 1_000_000
 _MESSAGE_SIZE = 4000
-
-
-@dataclass(frozen=True, slots=True)
-class Complaint:
-    """Why a reload was refused. `line` counts from 1, None where no line is to blame; `path` is the key's."""
-
-    message: str
-    path: str = ""
-    line: int | None = None
-    file: str = ""
-
-    def __str__(self) -> str:
-        place = ":".join(str(part) for part in (self.file, self.line) if part)
-        return ": ".join(part for part in (place, self.path, self.message) if part)
 
 
 class Cell:
@@ -169,16 +158,16 @@ class ControlPage:
 
     def occupied(self) -> Iterator[tuple[int, Cell]]:
         """Every slot with a worker, lowest first."""
-        for slot in range(SLOTS):
-            if self._words[_ROWS_AT + slot * _ROW_WORDS + _OCCUPANT]:
-                yield slot, self.cell(slot)
+        occupants = self._words[_ROWS_AT + _OCCUPANT : _ROWS_AT + SLOTS * _ROW_WORDS : _ROW_WORDS].tolist()
+        for slot in compress(range(SLOTS), occupants):
+            yield slot, self.cell(slot)
 
     # --- the last reload ---
-    def report(self, *, ok: bool, at: float, complaints: Sequence[Complaint] = ()) -> None:
+    def report(self, *, ok: bool, at: float, problems: Sequence[Problem] = ()) -> None:
         """Note how the last reload ended (the master). `at`: Unix seconds. What does not fit is counted as omitted."""
         errors: list[dict[str, Any]] = []
         left = REPORT_SIZE - 256
-        for one in complaints:
+        for one in problems:
             entry = {"file": one.file, "line": one.line, "path": one.path, "message": one.message[:_MESSAGE_SIZE]}
             left -= len(json.dumps(entry)) + 2
             if left < 0:
@@ -189,8 +178,8 @@ class ControlPage:
             "at": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "errors": errors,
         }
-        if len(errors) < len(complaints):
-            told["omitted"] = len(complaints) - len(errors)
+        if len(errors) < len(problems):
+            told["omitted"] = len(problems) - len(errors)
         text = json.dumps(told).encode()
         turn = self._words[_REPORT] + 1
         start = self._report_at(turn)

@@ -31,6 +31,8 @@ from typing import Any, Self
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+REAL = (sys.executable, "-m", "gunicorn", "gateway.wsgi:app")
+BARE = (sys.executable, "-m", "gunicorn", "tests.support.bare:app")  # the same master and workers without a pipeline
 
 
 class PortReservation:
@@ -116,7 +118,7 @@ class GatewayProcess:
         env: Mapping[str, str] | None = None,
         folder: Path | None = None,
         arguments: Iterable[str] = (),
-        command: Iterable[str] = (sys.executable, "-m", "gunicorn", "gateway.wsgi:app"),
+        command: Iterable[str] = REAL,
     ) -> None:
         self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="gateway-test-")
         self.folder = folder or Path(self._temporary.name)  # type: ignore[union-attr]

@@ -1,0 +1,159 @@
+"""The command `gateway`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+DEFAULT: Final = "conf/gateway.yaml"
+EX_CONFIG: Final = 78  # sysexits.h: the configuration cannot be used
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0, 1 for a failure, 2 for wrong usage, 78 for a configuration that cannot be used."""
+    chosen = _parser().parse_args(arguments)
+    status: int = chosen.run(chosen)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gateway", description="An API gateway: one YAML file, gunicorn, SIGHUP.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+
+    run = _command(commands, "run", _run, "serve a configuration with gunicorn", file=True)
+    run.add_argument("--workers", "-w", type=int, metavar="N", help="processes, instead of server.workers")
+    run.add_argument(
+        "--reload", action="store_true", help="SIGHUP after an edit of the configuration, restart after one of code"
+    )
+    run.add_argument(
+        "gunicorn", nargs="*", metavar="-- OPTION", help="more options for gunicorn, such as -- --pid gateway.pid"
+    )
+
+    check = _command(commands, "check", _check, "examine a configuration as a start does: exit 0 or 78", file=True)
+    check.add_argument("--json", action="store_true", help="errors and warnings as JSON, for editors")
+
+    routes = _command(commands, "routes", _routes, "print the routes in the order in which they are matched", file=True)
+    routes.add_argument("--json", action="store_true", help="the same as JSON")
+
+    _command(commands, "schema", _schema, "print the JSON Schema of the configuration")
+
+    demo = _command(commands, "demo", _demo, "serve with two echo backends, to try it out", file=True)
+    demo.add_argument("--reload", action="store_true", help="as for run")
+
+    _command(commands, "version", _version, "print the version")
+    return parser
+
+
+def _command(commands: Any, name: str, run: Any, help: str, *, file: bool = False) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+    parser.set_defaults(run=run)
+    if file:
+        parser.add_argument(
+            "file",
+            nargs="?",
+            type=Path,
+            metavar="FILE",
+            default=Path(os.environ.get("GATEWAY_CONFIG") or DEFAULT),
+            help=f"the configuration; $GATEWAY_CONFIG or {DEFAULT} when left out",
+        )
+    return parser
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:gateway.server.gunicorn_conf", "gateway.wsgi:app"]
+    if chosen.workers is not None:
+        command += ["--workers", str(chosen.workers)]
+    command += chosen.gunicorn
+    env = {**os.environ, "GATEWAY_CONFIG": str(chosen.file.absolute())}
+    if chosen.reload:
+        from gateway.dev.reload import Supervisor, code_of, configuration_of
+
+        configuration, code = configuration_of(chosen.file.absolute()), code_of(Path.cwd())
+        return Supervisor(command, env, configuration=configuration, code=code).run()
+    # Ignored signals stay ignored over exec: a SIGHUP before gunicorn has its handler must not end the start.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    return _exec(command, env)
+
+
+def _exec(command: list[str], env: dict[str, str]) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(command[0], command, env)  # noqa: S606  # our own interpreter; it is to take this process's place
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    """In a process of its own: it imports what the configuration names, as a start does in a child."""
+    command = [sys.executable, "-m", "gateway.server.check", str(chosen.file), *(["--json"] if chosen.json else [])]
+    return subprocess.run(command, check=False).returncode  # noqa: S603
+
+
+def _routes(chosen: argparse.Namespace) -> int:
+    from gateway.config.load import load
+    from gateway.config.problems import ConfigErrors
+    from gateway.routing.table import rows
+
+    try:
+        config = load(chosen.file)
+    except ConfigErrors as errors:
+        print(errors, file=sys.stderr)
+        return EX_CONFIG
+    table = rows(config.routes)
+    if chosen.json:
+        print(json.dumps({"routes": table}, indent=2))
+    else:
+        _print_columns([("LISTENERS", "HOSTS", "PATH", "METHODS", "HEADERS", "TO", "ID"), *map(_shown, table)])
+    return 0
+
+
+def _shown(row: dict[str, Any]) -> tuple[str, ...]:
+    if row["fixed_response"]:
+        target = f"status {row['fixed_response']['status']}"
+    elif row["split"]:
+        target = ", ".join(f"{share['service']} {share['weight']}" for share in row["split"])
+    else:
+        target = row["service"] or "-"
+    return (
+        ", ".join(row["listeners"]),
+        ", ".join(row["hosts"]) or "any",
+        row["path"],
+        ", ".join(row["methods"]) or "any",
+        ", ".join(f"{name}: {value}" for name, value in row["headers"].items()) or "any",
+        target,
+        row["id"],
+    )
+
+
+def _print_columns(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _schema(chosen: argparse.Namespace) -> int:
+    from gateway.config.schema import schema
+
+    print(json.dumps(schema(), indent=2))
+    return 0
+
+
+def _demo(chosen: argparse.Namespace) -> int:
+    from gateway.dev.demo import run
+
+    return run(chosen.file, options=["--reload"] if chosen.reload else [])
+
+
+def _version(chosen: argparse.Namespace) -> int:
+    print(metadata.version("gateway"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

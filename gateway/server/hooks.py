@@ -1,0 +1,103 @@
+"""What happens in a worker between the fork and its first request, as hooks of gunicorn."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+from gateway.config.model import Config
+from gateway.server import logger, pinning, tls
+from gateway.server.examine import PLANES
+from gateway.server.http1 import HeadLimits
+from gateway.server.listeners import binds
+from gateway.server.plan import WorkerPlan
+from gateway.server.roster import Post
+from gateway.state.control import ControlPage, Runtime
+
+_ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+_MASTER_ONLY = (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """In the master: the worker has its place before it exists."""
+    server.appoint(worker)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """In the worker, first thing: signals that concern it, and what it is to do."""
+    for number in _ENDS:
+        signal.signal(number, signal.SIG_DFL)  # it has nothing yet that it could lose
+    for number in (*_MASTER_ONLY, signal.SIGUSR1, signal.SIGWINCH):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    post: Post = worker.post
+    logger.configure(post.generation.config.logging)
+    worker.runtime = Runtime(
+        page=server.shared.page,
+        slot=post.slot,
+        generation=post.generation.number,
+        segment_fd=server.shared.segment_fd,
+        origin=server.path,
+    )
+    worker.plan = plan(post, server.shared.page, workers=post.generation.size)
+
+
+def post_worker_init(worker: Any) -> None:
+    """In the worker, with its handlers in place: build what serves, then tell the master. It raises what keeps it."""
+    for number in _MASTER_ONLY:
+        signal.signal(number, signal.SIG_IGN)  # `pkill -HUP` hits the workers too
+    worker.wsgi.start(worker.post.generation.config, worker.runtime)
+    worker.post.cell.ready = True
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """In the worker, last thing."""
+    application = getattr(worker, "wsgi", None)
+    if worker.pid == os.getpid() and application is not None:
+        application.stop()
+
+
+def plan(post: Post, page: ControlPage, *, workers: int) -> WorkerPlan:
+    """What the worker at this post is to do, by its generation's configuration."""
+    config: Config = post.generation.config
+    server = config.server
+    cell = post.cell
+
+    def told(connections: int) -> None:
+        cell.connections = connections
+
+    def others() -> list[int]:
+        return [
+            one.connections
+            for slot, one in page.occupied()
+            if slot != post.slot and one.ready and not one.leaving and one.generation == post.generation.number
+        ]
+
+    return WorkerPlan(
+        threads=server.threads,
+        internal_threads=server.internal_threads,
+        planes=dict(enumerate(plane for plane, _ in binds(config))),
+        tls={
+            plane: tls.server_context(listener.tls)
+            for plane in PLANES
+            if (listener := getattr(config.listeners, plane)) and listener.tls
+        },
+        keepalive=server.keepalive,
+        graceful_timeout=server.graceful_timeout,
+        reload_drain=server.reload_drain,
+        request_head_timeout=server.request_head_timeout,
+        client_idle=server.client_idle,
+        backlog_wait=server.backlog_wait,
+        head_limits=HeadLimits(
+            line=server.max_request_line,
+            count=server.max_request_headers.count,
+            size=server.max_request_headers.size,
+        ),
+        max_request_body=server.max_request_body,
+        cpu=pinning.cpu_for(post.seat, workers, server.pin_cpus),
+        slot=post.slot,
+        connections=told,
+        others=others,
+        reloading=lambda: cell.draining and not page.stopping,
+    )

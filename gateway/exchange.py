@@ -68,6 +68,8 @@ class Exchange:
         "principal",
         # upstream: who answers, until when
         "service", "instance", "attempts", "deadline", "timeouts",
+        # forward: the body on its way up
+        "upload",
         # the record: what happened
         "decisions", "bytes_in", "upstream_seconds",
     )  # fmt: skip
@@ -100,6 +102,7 @@ class Exchange:
         self.attempts = 0
         self.deadline = 0.0
         self.timeouts: Any = None  # config.model.Timeouts in force
+        self.upload: Any = None  # forward.upload.Upload; `replayable` tells whether another attempt can send it again
         self.decisions: list[str] = []
         self.bytes_in = 0
         self.upstream_seconds = 0.0

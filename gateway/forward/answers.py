@@ -1,0 +1,139 @@
+"""The head of a backend's answer, read strictly (RFC 9112): what two readers could take differently is refused.
+
+A reader behind us that sees another end of the message than we do would take one client's answer for another's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from gateway.errors import AnswerTooLarge, BadAnswer
+from gateway.exchange import Headers
+
+from .headers import fold
+
+MAX_HEAD = 64 * 1024  # bytes
+MAX_FIELDS = 200
+
+_PASS, _DROP, _LENGTH, _CODING, _CONNECTION = range(5)  # what to do with a field; passing is false
+_KNOWN = {
+    "connection": _CONNECTION,
+    "content-length": _LENGTH,
+    "keep-alive": _DROP,
+    "proxy-authenticate": _DROP,
+    "proxy-authentication-info": _DROP,
+    "proxy-connection": _DROP,
+    "te": _DROP,
+    "trailer": _DROP,
+    "transfer-encoding": _CODING,
+    "upgrade": _DROP,
+}
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-zA-Z]+").fullmatch
+_ALLOWED = bytes([9, 10, 13, *range(32, 127), *range(128, 256)])
+_NOT_HOP_BY_HOP = frozenset(("close", "keep-alive", "content-length", ""))
+_MOST_DIGITS = 18
+_REMEMBERED = 4096
+
+
+class _Kinds(dict[str, int]):
+    """Name as sent -> what to do with it; only valid names. A cache of a pure function, thrown away when full."""
+
+    def __missing__(self, name: str) -> int:
+        if not _TOKEN(name):
+            raise BadAnswer("The backend's answer has a line that is no header field")
+        lower = name.lower()
+        kind = _KNOWN.get(lower, _PASS)
+        if fold(name).startswith("x-accel-"):
+            kind = _DROP  # orders to the nginx in front
+        if len(name) <= 64:
+            if len(self) >= _REMEMBERED:
+                self.clear()
+            self[name] = kind
+        return kind
+
+
+_KINDS = _Kinds()
+_is_status_line = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (.*))?").fullmatch
+
+
+class _StatusLines(dict[str, tuple[int, str, bool]]):
+    """Status line -> (status, phrase, whether it is HTTP/1.1). A cache of a pure function, thrown away when full."""
+
+    def __missing__(self, line: str) -> tuple[int, str, bool]:
+        found = _is_status_line(line)
+        if not found:
+            raise BadAnswer("The backend's answer does not begin with an HTTP/1 status line")
+        parsed = int(found[2]), found[3] or "", found[1] == "1"
+        if len(line) <= 64:
+            if len(self) >= _REMEMBERED:
+                self.clear()
+            self[line] = parsed
+        return parsed
+
+
+_STATUS_LINES = _StatusLines()
+
+
+class Head(NamedTuple):
+    """headers: those to pass on, as sent. length: of the body, None: not told. keep: the connection may be reused."""
+
+    status: int
+    phrase: str
+    headers: Headers
+    length: int | None
+    chunked: bool
+    keep: bool
+
+
+def parse(data: bytes) -> Head:
+    """The head of an answer, without its empty line. BadAnswer and AnswerTooLarge say what is wrong with it."""
+    if data.translate(None, _ALLOWED):
+        raise BadAnswer("The head of the backend's answer holds a control character")
+    lines = data.decode("latin-1").split("\r\n")
+    count = len(lines) - 1
+    if data.count(b"\n") != count or data.count(b"\r") != count:
+        raise BadAnswer("The head of the backend's answer holds a bare line break")
+    if count > MAX_FIELDS:
+        raise AnswerTooLarge(f"The backend's answer has over {MAX_FIELDS} header fields")
+    status, phrase, is_11 = _STATUS_LINES[lines[0]]
+    headers: Headers = []
+    length: int | None = None
+    chunked = False
+    options: list[str] = []
+    kinds = _KINDS
+    add = headers.append
+    del lines[0]
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise BadAnswer("The backend's answer has a line that is no header field")
+        kind = kinds[name]
+        if not kind:
+            add((name, value.strip(" \t")))
+        elif kind == _LENGTH:
+            value = value.strip(" \t")
+            if not (value.isascii() and value.isdigit()) or len(value) > _MOST_DIGITS:
+                raise BadAnswer("The backend's answer has a Content-Length that is no number")
+            if length is None:
+                length = int(value)
+                add((name, value))
+            elif length != int(value):
+                raise BadAnswer("The backend's answer has two lengths")
+        elif kind == _CODING:
+            if chunked or value.strip(" \t").lower() != "chunked":
+                raise BadAnswer("The backend's answer has a transfer coding other than chunked")
+            chunked = True
+        elif kind == _CONNECTION:
+            options += [option.strip(" \t") for option in value.lower().split(",")]
+    if chunked and length is not None:
+        raise BadAnswer("The backend's answer has both a length and chunks")
+    keep = is_11
+    if options:
+        keep = "close" not in options and (is_11 or "keep-alive" in options)
+        named = set(options) - _NOT_HOP_BY_HOP
+        if named:
+            headers = [pair for pair in headers if pair[0].lower() not in named]
+    if chunked and not is_11:
+        keep = False  # RFC 9112, 6.1: framing that is not to be trusted beyond this message
+    return Head(status, phrase, headers, length, chunked, keep)

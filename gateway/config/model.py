@@ -2,32 +2,121 @@
 
 Names are those of the configuration file, key by key; a field's default is the key's default. Durations are seconds
 (float), sizes are bytes (int), shares are fractions of one (float). No component receives the whole `Config`: `build`
-hands each its own section.
+hands each its own section. A field whose name is a keyword of Python has a trailing underscore that the key has not.
+
+Field metadata: `key: False` is not in the file, `required: True` must be in the file although the code has a default,
+`overrides: Section` holds only those keys of a section that are given, as a read-only mapping.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar, dataclass_transform
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
-from .units import Duration, Natural, Network, Positive, Rate, Secret, Share, Size, Window
+from .problems import Problem
+from .shape import AtLeastOne, OneOrMany
+from .texts import (
+    BindAddress,
+    Credential,
+    DockerSocket,
+    Expiry,
+    HashKey,
+    HeaderName,
+    HeaderValue,
+    Hook,
+    HostPattern,
+    HttpUrl,
+    InstanceUrl,
+    LimitKey,
+    Method,
+    Name,
+    Origin,
+    PlainPath,
+    Prefix,
+    Printable,
+    RedisUrl,
+    RewritePath,
+    RoutePath,
+    Sha256,
+    Statuses,
+    Token,
+)
+from .units import (
+    Bound,
+    ByteRate,
+    Capacity,
+    Duration,
+    Natural,
+    Network,
+    Positive,
+    Rate,
+    Secret,
+    Share,
+    Size,
+    Timeout,
+    Window,
+    whole,
+)
 
 
-def _mapping() -> Any:
+def _mapping(**metadata: bool) -> Any:
     """A dataclass field whose default is an empty read-only mapping."""
-    return field(default_factory=lambda: MappingProxyType({}))
+    return field(default_factory=lambda: MappingProxyType({}), metadata=metadata)
 
 
 T = TypeVar("T")
+Plane = Literal["external", "internal"]
+Weight = Annotated[int, whole(1, 1_000_000)]
+ErrorStatus = Annotated[int, whole(400, 599)]
+
+
+def _required(default: Any) -> Any:
+    """A field that must be in the file; the default is for code."""
+    return field(default=default, metadata={"required": True})
+
+
+def _overrides(section: type) -> Any:
+    """A field that holds the keys of `section` that are given; None when none is."""
+    return field(default=None, metadata={"overrides": section})
+
+
+def _not_a_key(default: Any) -> Any:
+    return field(default=default, compare=False, metadata={"key": False})
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def section(cls: type[T]) -> type[T]:
-    """A mapping of the file with a fixed set of keys."""
-    return dataclass(frozen=True, slots=True, kw_only=True)(cls)
+    """A mapping of the file with a fixed set of keys: a frozen dataclass with slots, compared and shown by its fields.
+
+    There are fifty of them, and every start pays for what is generated: so comparison and repr are shared, and each has
+    a docstring, without which dataclasses would work out a signature for one.
+    """
+    cls.__doc__ = cls.__doc__ or cls.__name__
+    for name, method in (("__eq__", _equal), ("__hash__", _hashed), ("__repr__", _shown)):
+        setattr(cls, name, method)
+    return dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)(cls)
+
+
+def _equal(self: Any, other: object) -> Any:
+    if self.__class__ is not other.__class__:
+        return NotImplemented
+    return _compared(self) == _compared(other)
+
+
+def _hashed(self: Any) -> int:
+    return hash(_compared(self))
+
+
+def _shown(self: Any) -> str:
+    values = ", ".join(f"{one.name}={getattr(self, one.name)!r}" for one in fields(self))
+    return f"{self.__class__.__name__}({values})"
+
+
+def _compared(self: Any) -> tuple[Any, ...]:
+    return tuple(getattr(self, one.name) for one in fields(self) if one.compare)
 
 
 # --- listeners, server, state, admin --------------------------------------------------------------------------------
@@ -41,7 +130,7 @@ class ListenerTls:
 
 @section
 class Listener:
-    bind: tuple[str, ...]
+    bind: AtLeastOne[BindAddress]
     tls: ListenerTls | None = None
 
 
@@ -54,52 +143,53 @@ class Listeners:
 @section
 class HeaderLimits:
     count: Positive = 100
-    size: Size = 32 * 1024
+    size: Capacity = 32 * 1024
 
 
 @section
 class Server:
-    workers: Positive | None = None
-    threads: Positive = 32
-    internal_threads: Positive = 16
+    workers: Annotated[int, whole(1, 256)] | None = None  # 512 worker slots serve two generations during a reload
+    threads: Annotated[int, whole(1, 4096)] = 32
+    internal_threads: Annotated[int, whole(1, 4096)] = 16
     pin_cpus: bool | Literal["auto"] = "auto"
     keepalive: Duration = 75.0
     graceful_timeout: Duration = 30.0
     reload_drain: Duration = 600.0
-    request_head_timeout: Duration = 10.0
-    client_idle: Duration = 30.0
-    backlog_wait: Duration = 5.0
+    request_head_timeout: Timeout = 10.0
+    client_idle: Timeout = 30.0
+    backlog_wait: Timeout = 5.0
     max_request_body: Size = 100 * 1024**2
-    max_request_line: Size = 8 * 1024
+    max_request_line: Capacity = 8 * 1024
     max_request_headers: HeaderLimits = HeaderLimits()
     trusted_proxies: tuple[Network | Literal["unix"], ...] = field(
         default_factory=lambda: (Network("127.0.0.1/32"), Network("::1/128"), "unix")
     )
-    security_headers: Mapping[str, str] = _mapping()
+    security_headers: Mapping[HeaderName, HeaderValue] = _mapping()
 
 
 @section
 class RedisState:
-    url: str = "redis://127.0.0.1:6379/0"
+    url: RedisUrl = "redis://127.0.0.1:6379/0"
     prefix: str = "gateway:"
-    timeout: Duration = 0.25
+    timeout: Timeout = 0.25
 
 
 @section
 class State:
     engine: Literal["memory", "node", "redis"] = "node"
     path: Path = Path("var/state")
-    max_size: Size = 256 * 1024**2
+    max_size: Capacity = 256 * 1024**2
     redis: RedisState = RedisState()
     on_failure: Literal["local", "deny"] = "local"
 
 
 @section
 class Admin:
-    listeners: tuple[Literal["external", "internal"], ...] = ("internal",)
+    listeners: tuple[Plane, ...] = ("internal",)
     token: Secret | None = None
     register_token: Secret | None = None
     insecure: bool = False
+    hosts: tuple[HostPattern, ...] = ()  # names under which the admin API may be called, beside addresses and localhost
     register_networks: tuple[Network, ...] = field(
         default_factory=lambda: tuple(
             Network(text)
@@ -111,11 +201,11 @@ class Admin:
 # --- what services and routes share ---------------------------------------------------------------------------------
 @section
 class Timeouts:
-    connect: Duration = 1.0
-    request: Duration = 30.0
-    upstream: Duration = 10.0
-    idle: Duration = 60.0
-    dns: Duration = 1.0
+    connect: Timeout = 1.0
+    request: Timeout = 30.0
+    upstream: Timeout = 10.0
+    idle: Timeout = 60.0
+    dns: Timeout = 1.0
     dns_ttl: Duration = 10.0
 
 
@@ -144,8 +234,8 @@ FailureKind = Literal["connect", "reset", "timeout", "5xx"]
 @section
 class Retries:
     attempts: Positive = 2
-    when: tuple[Literal["connect", "reset", "timeout"] | int, ...] = ("connect", "reset", 502, 503, 504)
-    methods: tuple[str, ...] = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
+    when: tuple[Literal["connect", "reset", "timeout"] | ErrorStatus, ...] = ("connect", "reset", 502, 503, 504)
+    methods: tuple[Method, ...] = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
     budget: Share = 0.2
     min_per_second: Natural = 3
     backoff: Duration = 0.025
@@ -154,31 +244,33 @@ class Retries:
 # --- services -------------------------------------------------------------------------------------------------------
 @section
 class Instance:
-    id: str
-    url: str
-    weight: Positive = 1
-    zone: str | None = None
-    tags: tuple[str, ...] = ()
+    """`url` is in its normal form, `scheme://host:port`."""
+
+    id: Name
+    url: InstanceUrl
+    weight: Weight = 1
+    zone: Printable | None = None
+    tags: tuple[Printable, ...] = ()
 
 
 @section
 class Hash:
-    key: str
-    fallback: str | None = None
-    bounded_load: float | None = None
+    key: HashKey
+    fallback: HashKey | None = None
+    bounded_load: Bound | None = None
 
 
 @section
 class Sticky:
-    cookie: str
+    cookie: Token
     secret: Secret
-    ttl: Duration = 3600.0
+    ttl: Timeout = 3600.0
     secure: bool = True
 
 
 @section
 class SlowCall:
-    over: Duration
+    over: Timeout
     ratio: Share
 
 
@@ -189,10 +281,10 @@ class Breaker:
     failure_ratio: Share | None = None
     minimum_calls: Positive = 10
     slow_call: SlowCall | None = None
-    open_for: Duration = 30.0
-    max_open_for: Duration | None = None
-    half_open_probes: Positive = 3
-    failure_on: tuple[FailureKind, ...] = ("connect", "reset", "timeout", "5xx")
+    open_for: Timeout = 30.0
+    max_open_for: Timeout | None = None
+    half_open_probes: Annotated[int, whole(1, 32)] = 3
+    failure_on: AtLeastOne[FailureKind] = ("connect", "reset", "timeout", "5xx")
     deregister: bool = False
     max_ejected: Share = 1.0
 
@@ -200,12 +292,12 @@ class Breaker:
 @section
 class ActiveHealth:
     type: Literal["http", "tcp"] = "http"
-    path: str = "/health"
-    host: str | None = None
-    expect: str = "200-399"
+    path: PlainPath = "/health"
+    host: HeaderValue | None = None
+    expect: Statuses = "200-399"
     body: str | None = None
-    interval: Duration = 5.0
-    timeout: Duration = 1.0
+    interval: Timeout = 5.0
+    timeout: Timeout = 1.0
     healthy_after: Positive = 2
     unhealthy_after: Positive = 3
 
@@ -213,8 +305,8 @@ class ActiveHealth:
 @section
 class PassiveHealth:
     failures: Positive = 3
-    window: Duration = 30.0
-    retry_after: Duration = 10.0
+    window: Timeout = 30.0
+    retry_after: Timeout = 10.0
 
 
 @section
@@ -229,7 +321,7 @@ class UpstreamTls:
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
-    server_name: str | None = None
+    server_name: HostPattern | None = None
     verify: bool = True
 
 
@@ -256,7 +348,7 @@ class Service:
     hash: Hash | None = None
     sticky: Sticky | None = None
     slow_start: Duration = 0.0
-    prefer_zone: str | None = None
+    prefer_zone: Printable | None = None
     retries: Retries = Retries()
     breaker: Breaker | None = Breaker()
     health: Health = Health()
@@ -272,48 +364,48 @@ class Service:
 @section
 class HttpDiscovery:
     type: Literal["http"]
-    url: str
-    interval: Duration = 30.0
+    url: HttpUrl
+    interval: Timeout = 30.0
     report: bool = False
 
 
 @section
 class DockerDiscovery:
     type: Literal["docker"]
-    socket: str = "unix:///var/run/docker.sock"
+    socket: DockerSocket = "unix:///var/run/docker.sock"
 
 
 @section
 class DnsDiscovery:
     type: Literal["dns"]
-    name: str
-    service: str
-    interval: Duration = 30.0
+    name: Printable
+    service: Name
+    interval: Timeout = 30.0
 
 
 # --- routes ---------------------------------------------------------------------------------------------------------
 @section
 class Split:
     service: str
-    weight: Natural = 1
+    weight: Annotated[int, whole(0, 1_000_000)] = 1
 
 
 @section
 class HeaderEdits:
-    set: Mapping[str, str] = _mapping()
-    remove: tuple[str, ...] = ()
+    set: Mapping[HeaderName, HeaderValue] = _mapping()
+    remove: tuple[HeaderName, ...] = ()
 
 
 @section
 class Rewrite:
-    path: str | None = None
+    path: RewritePath | None = None
     request_headers: HeaderEdits = HeaderEdits()
     response_headers: HeaderEdits = HeaderEdits()
 
 
 @section
 class RouteCache:
-    ttl: Duration
+    ttl: Timeout
     override: bool = False
     shared: bool = False
 
@@ -326,43 +418,49 @@ class Mirror:
 
 @section
 class FixedResponse:
-    status: Positive = 200
+    status: Annotated[int, whole(200, 599)] = 200
     body: str = ""
-    content_type: str = "text/plain"
+    content_type: HeaderValue = "text/plain"
 
 
 AuthMethod = Literal["jwt", "api_key", "mtls"]
+JwtAlgorithm = Literal[
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]
 
 
 @section
 class Route:
-    """One route. `timeouts` and `retries` hold only the keys that the route itself names; None: none."""
+    """One route. `timeouts` and `retries` hold only the keys that the route itself names; None: none.
 
-    id: str
-    path: str
+    Everything that is None is as the service, the defaults or the server have it.
+    """
+
+    id: Printable
+    path: RoutePath
     allow_encoded: tuple[Literal["%2F", "%5C", "//", ";"], ...] = ()
-    hosts: tuple[str, ...] = ()
-    methods: tuple[str, ...] = ()
-    headers: Mapping[str, str] = _mapping()
-    listeners: tuple[Literal["external", "internal"], ...] = ("external",)
+    hosts: tuple[HostPattern, ...] = ()
+    methods: tuple[Method, ...] = ()
+    headers: Mapping[HeaderName, HeaderValue] = _mapping()
+    listeners: tuple[Plane, ...] = ("external",)
     service: str | None = None
     split: tuple[Split, ...] = ()
     balancer: BalancerName | None = None
-    tags: tuple[str, ...] = ()
-    strip_prefix: str | None = None
+    tags: tuple[Printable, ...] = ()
+    strip_prefix: Prefix | None = None
     rewrite: Rewrite | None = None
     preserve_host: bool = True
     auth: Literal["default", "none"] | tuple[AuthMethod, ...] = "default"
     scopes: tuple[str, ...] = ()
-    rate_limit: tuple[str, ...] = ()  # one name is accepted for a list of one
+    rate_limit: OneOrMany[str] | None = None
     concurrency: Positive | None = None
     cors: str | None = None
     cache: RouteCache | None = None
-    timeouts: Mapping[str, float] | None = None
-    retries: Mapping[str, Any] | None = None
+    timeouts: Mapping[str, float] | None = _overrides(Timeouts)
+    retries: Mapping[str, Any] | None = _overrides(Retries)
     max_request_body: Size | None = None
     max_response_body: Size | None = None
-    min_rate: Size | None = None  # bytes a second, written 1KiB/s
+    min_rate: ByteRate | None = None
     mirror: Mirror | None = None
     fixed_response: FixedResponse | None = None
 
@@ -370,46 +468,46 @@ class Route:
 # --- policies -------------------------------------------------------------------------------------------------------
 @section
 class Jwt:
-    algorithms: tuple[str, ...] = ("HS256",)
+    algorithms: AtLeastOne[JwtAlgorithm] = ("HS256",)
     secret: Secret | None = None
     public_key: Path | None = None
-    jwks_url: str | None = None
-    discovery_url: str | None = None
+    jwks_url: HttpUrl | None = None
+    discovery_url: HttpUrl | None = None
     issuer: str | None = None
     audience: str | None = None
     leeway: Duration = 0.0
-    claims: Mapping[str, str] = _mapping()
+    claims: Mapping[str, HeaderName] = _mapping()
     require_exp: bool = True
     require_active: bool = False
 
 
 @section
 class Key:
-    id: str
-    sha256: str
+    id: Printable
+    sha256: Sha256
     scopes: tuple[str, ...] = ()
-    expires: str | None = None
+    expires: Expiry | None = None
 
 
 @section
 class ApiKey:
-    in_: tuple[str, ...] = ("header:X-API-Key",)  # the key is `in`
+    in_: AtLeastOne[Credential] = ("header:X-API-Key",)
     keys: tuple[Key, ...] = ()
     keys_file: Path | None = None
 
 
 @section
 class Capture:
-    path: str
-    method: str = "POST"
+    path: PlainPath
+    method: Method = "POST"
     field: str = "access_token"
-    ttl: Duration = 60.0
+    ttl: Timeout = 60.0
 
 
 @section
 class Revoke:
-    path: str
-    method: str = "POST"
+    path: PlainPath
+    method: Method = "POST"
 
 
 @section
@@ -423,7 +521,7 @@ class Tokens:
 class Auth:
     default: Literal["none"] | tuple[AuthMethod, ...] = "none"
     forward_authorization: bool = False
-    jwt: tuple[Jwt, ...] = ()  # one is accepted for a list of one
+    jwt: OneOrMany[Jwt] = (Jwt(),)
     api_key: ApiKey = ApiKey()
     tokens: Tokens = Tokens()
 
@@ -433,20 +531,20 @@ class RateLimit:
     rate: Rate
     algorithm: Literal["token_bucket", "sliding_window"] = "token_bucket"
     burst: Positive | None = None
-    key: tuple[str, ...] = ("client_ip",)  # one is accepted for a list of one
-    fallback: str | None = None
+    key: OneOrMany[LimitKey] = ("client_ip",)
+    fallback: LimitKey | None = None
     cost: Positive = 1
     exempt: tuple[str, ...] = ()
-    ipv6_prefix: Positive = 64
+    ipv6_prefix: Annotated[int, whole(1, 128)] = 64
     mode: Literal["enforce", "observe"] = "enforce"
 
 
 @section
 class Cors:
-    origins: tuple[str, ...]
-    methods: tuple[str, ...] = ("GET", "POST")
-    headers: tuple[str, ...] = ()
-    expose: tuple[str, ...] = ()
+    origins: AtLeastOne[Origin]
+    methods: tuple[Method, ...] = ("GET", "POST")
+    headers: tuple[HeaderName, ...] = ("Authorization", "Content-Type")
+    expose: tuple[HeaderName, ...] = ()
     credentials: bool = False
     max_age: Duration = 600.0
 
@@ -455,8 +553,8 @@ class Cors:
 class Cache:
     engine: Literal["node", "memory", "redis"] = "node"
     path: Path = Path("var/cache")
-    max_size: Size = 256 * 1024**2
-    max_object: Size = 1024**2
+    max_size: Capacity = 256 * 1024**2
+    max_object: Capacity = 1024**2
 
 
 # --- telemetry ------------------------------------------------------------------------------------------------------
@@ -473,8 +571,8 @@ class Logging:
 
 @section
 class Metrics:
-    path: str = "/metrics"
-    listeners: tuple[Literal["external", "internal"], ...] = ("internal",)
+    path: PlainPath = "/metrics"
+    listeners: tuple[Plane, ...] = ("internal",)
     max_label_values: Positive = 1000
 
 
@@ -482,42 +580,48 @@ class Metrics:
 class Tracing:
     propagate: bool = True
     b3: bool = False
-    otlp_endpoint: str | None = None
+    otlp_endpoint: HttpUrl | None = None
     sample: Share = 0.0
 
 
 @section
 class Recorder:
-    max_size: Size = 32 * 1024**2
+    max_size: Capacity = 32 * 1024**2
     sample: Share = 0.01
 
 
 @section
 class Routing:
-    function: str | None = None
+    function: Hook | None = None
 
 
 @section
 class Config:
-    """Everything in the file. `digest` is the SHA-256 of all that was read; `origin` is the file; neither is a key."""
+    """Everything in the file.
 
-    version: Literal[1] = 1
+    origin: the file. digest: SHA-256 (hex) over every file that was read. warnings: what is allowed but hardly meant.
+    """
+
+    version: Literal[1] = _required(1)
     include: tuple[str, ...] = ()
     listeners: Listeners = Listeners()
     server: Server = field(default_factory=Server)
     state: State = State()
     admin: Admin = field(default_factory=Admin)
     defaults: Defaults = Defaults()
-    services: Mapping[str, Service] = _mapping()
+    services: Mapping[Name, Service] = _mapping(required=True)
     discovery: tuple[HttpDiscovery | DockerDiscovery | DnsDiscovery, ...] = ()
-    routes: tuple[Route, ...] = ()
+    routes: tuple[Route, ...] = _required(())
     auth: Auth = field(default_factory=Auth)
-    rate_limits: Mapping[str, RateLimit] = _mapping()
-    cors: Mapping[str, Cors] = _mapping()
+    rate_limits: Mapping[Name, RateLimit] = _mapping()
+    cors: Mapping[Name, Cors] = _mapping()
     cache: Cache = Cache()
     logging: Logging = Logging()
     metrics: Metrics = Metrics()
     tracing: Tracing = Tracing()
     recorder: Recorder = Recorder()
     routing: Routing = Routing()
-    setup: str | None = None
+    setup: Hook | None = None
+    origin: Path | None = _not_a_key(None)
+    digest: str = _not_a_key("")
+    warnings: tuple[Problem, ...] = _not_a_key(())

@@ -193,6 +193,13 @@ def _size(limits: str, parse: Callable[[str], int]) -> Unit:
     return Unit("size", allowed, parse, quantities.format_size, pattern=r"^[0-9]+(\.[0-9]+)?([KMGT]i)?B$")
 
 
+def _bound(text: str) -> float:
+    if not quantities.is_number(text) or float(text) <= 1:
+        raise UnitError("not a number above 1")
+    return float(text)
+
+
+BOUND = Unit("number", "a number above 1 such as 1.25", _bound, plain, scalar="number")
 DURATION = _duration("", quantities.parse_duration)
 TIMEOUT = _duration(" above zero", parse_timeout)
 SIZE = _size("", quantities.parse_size)
@@ -227,5 +234,6 @@ Size = Annotated[int, SIZE]  # bytes, zero included
 Capacity = Annotated[int, CAPACITY]  # bytes, above zero
 ByteRate = Annotated[int, BYTE_RATE]  # bytes a second
 Share = Annotated[float, SHARE]  # 0..1
+Bound = Annotated[float, BOUND]
 Positive = Annotated[int, whole(1)]
 Natural = Annotated[int, whole(0)]

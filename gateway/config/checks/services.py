@@ -1,0 +1,94 @@
+"""Rules for services, their instances and what is laid around them."""
+
+from __future__ import annotations
+
+from ..addresses import split_url
+from ..document import Document
+from ..model import Breaker, Config
+from ..problems import KeyPath
+from .listeners import files_load, sound_binds
+
+
+def instance_ids_differ(config: Config, document: Document) -> None:
+    for name, service in config.services.items():
+        seen: dict[str, int] = {}
+        for number, instance in enumerate(service.instances):
+            path = ("services", name, "instances", number, "id")
+            if not document.sound(*path):
+                continue
+            first = seen.setdefault(instance.id, number)
+            if first != number:
+                there = document.place("services", name, "instances", first, "id")
+                document.refuse(path, f"the service has this id already, in {there}", found=document.found(*path))
+
+
+def gateway_is_no_backend(config: Config, document: Document) -> None:
+    """As far as the texts tell; addresses that names resolve to are looked at when connecting."""
+    binds = list(sound_binds(config, document))
+    for name, service in config.services.items():
+        for number, instance in enumerate(service.instances):
+            path = ("services", name, "instances", number, "url")
+            if not document.sound(*path):
+                continue
+            _, host, port = split_url(instance.url)
+            own = next((there for there, bind in binds if bind.answers(host, port)), None)
+            if own:
+                why = f"requests would go in a circle: the gateway itself listens there, see {document.place(*own)}"
+                document.refuse(path, why, found=document.found(*path))
+
+
+def breakers_are_possible(config: Config, document: Document) -> None:
+    for name, service in config.services.items():
+        path: KeyPath = ("services", name, "breaker")
+        breaker = service.breaker
+        if not breaker or not document.sound(*path):
+            continue
+        if breaker.max_open_for is not None and breaker.max_open_for < breaker.open_for:
+            document.refuse((*path, "max_open_for"), "shorter than open_for, which doubles up to it")
+        _needs_window(breaker, path, document)
+
+
+def _needs_window(breaker: Breaker, path: KeyPath, document: Document) -> None:
+    if breaker.failure_ratio is not None and breaker.window is None:
+        document.refuse((*path, "failure_ratio"), "needs window: the share of which calls?")
+    if breaker.slow_call is not None and breaker.window is None:
+        document.refuse((*path, "slow_call"), "needs window: the share of which calls?")
+    if breaker.failure_ratio == 0:
+        document.refuse((*path, "failure_ratio"), "0% would be open from the first call on", allowed="a share above 0%")
+    if breaker.slow_call is not None and breaker.slow_call.ratio == 0:
+        document.refuse(
+            (*path, "slow_call", "ratio"), "0% would be open from the first call on", allowed="a share above 0%"
+        )
+
+
+def tls_files_load(config: Config, document: Document) -> None:
+    for name, service in config.services.items():
+        path: KeyPath = ("services", name, "tls")
+        tls = service.tls
+        if not tls or not document.sound(*path):
+            continue
+        if (tls.certificate is None) != (tls.key is None):
+            document.refuse(path, "certificate and key come together")
+        files_load(document, path, tls.certificate, tls.key, tls.ca, ca_key="ca")
+        if not tls.verify:
+            document.warn(
+                (*path, "verify"),
+                "the backend's certificate is not checked: anyone in between can read and change everything",
+            )
+        if service.instances and all(instance.url.startswith("http:") for instance in service.instances):
+            document.warn(path, "no instance has an https URL, so this does nothing")
+
+
+def kinds_go_together(config: Config, document: Document) -> None:
+    for name, service in config.services.items():
+        path: KeyPath = ("services", name)
+        if not document.sound(*path):
+            continue
+        if service.hash and service.balancer != "consistent_hash":
+            document.refuse(
+                (*path, "hash"), "only the balancer consistent_hash hashes", likely="balancer: consistent_hash"
+            )
+        if service.balancer == "consistent_hash" and not service.hash:
+            document.refuse((*path, "balancer"), "consistent_hash needs hash, which says by what")
+        if service.grpc and service.protocol != "grpc":
+            document.refuse((*path, "grpc"), "only with protocol grpc", likely="protocol: grpc")

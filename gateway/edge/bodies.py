@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gateway.errors import BodyTooLarge, Malformed, NotSupported
-from gateway.exchange import Body, Exchange
+from gateway.exchange import Answer, Body, Exchange
 
 _MOST_DIGITS = 18  # of a Content-Length; more is no length but an attack on int()
 
@@ -49,6 +50,22 @@ def limit_body(exchange: Exchange, limit: int) -> None:
         body.limit = limit
     elif exchange.chunked:
         exchange.body = LimitedBody(body, limit)
+
+
+class BodyLimit:
+    """A stage behind routing (see `pipeline`): holds a request's body to its route's limit, else to the server's.
+
+    default: `server.max_request_body`.
+    """
+
+    def __init__(self, default: int) -> None:
+        self._default = default
+
+    def __call__(self, exchange: Exchange, proceed: Callable[[Exchange], Answer]) -> Answer:
+        if exchange.body is not None:
+            limit: int | None = exchange.route.max_request_body
+            limit_body(exchange, self._default if limit is None else limit)
+        return proceed(exchange)
 
 
 class LimitedBody:

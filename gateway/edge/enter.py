@@ -5,7 +5,7 @@ a 500 whose traceback is in the log under the request's id.
 
 Of the environ it reads PEP 3333's keys and those that our worker adds (`gateway.plane`, `gateway.received`,
 `gateway.peer`, `gateway.headers` with RAW_URI), with fallbacks for other servers. HTTP_* keys are trusted to come from
-names without "_": our worker, gunicorn and Werkzeug leave the others out, so nobody gets an X_Forwarded_For past a proxy.
+names without "_": our worker, gunicorn and Werkzeug leave out the others, so no X_Forwarded_For gets past a proxy.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _method = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}").fullmatch
 
 
 class Edge:
-    """proceed: the composed stages. security_headers: `server.security_headers`, for external answers without them."""
+    """proceed: the composed stages of each listener. security_headers: for external answers that lack them."""
 
     def __init__(
         self,
-        proceed: Callable[[Exchange], Answer],
+        proceed: Mapping[Plane, Callable[[Exchange], Answer]],
         *,
         planes: Planes,
         proxies: Proxies,
@@ -49,7 +49,7 @@ class Edge:
         clock: Clock,
         security_headers: Mapping[str, str],
     ) -> None:
-        self._proceed = proceed
+        self._proceed = dict(proceed)
         self._planes = planes
         self._proxies = proxies
         self._recorder = recorder
@@ -62,7 +62,7 @@ class Edge:
         exchange = Exchange(environ, self._planes.of(environ))
         try:
             self._enter(exchange, environ)
-            answer = self._proceed(exchange)
+            answer = self._proceed[exchange.plane](exchange)
         except Refusal as refusal:
             answer = problem(refusal, exchange.request_id, exchange.method)
         except Exception:

@@ -6,30 +6,28 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
+from gateway.config.addresses import Bind
 from gateway.exchange import Plane
 
 
 class Planes:
-    """binds: of each listener as configured, "host:port", "[::]:port" or "unix:/path".
+    """binds: of each listener as configured.
 
     Our worker says by itself (`gateway.plane`); under gunicorn's own workers the accepted socket's local address is
     looked up among the binds. What matches none is external: the admin API is never on a socket that nobody named.
     """
 
-    def __init__(self, binds: Mapping[Plane, Iterable[str]]) -> None:
+    def __init__(self, binds: Mapping[Plane, Iterable[Bind]]) -> None:
         self._exact: dict[str | tuple[str, int], Plane] = {}
         self._ports: dict[int, Plane] = {}  # wildcards, and names, which may stand for several addresses
         for plane, listed in binds.items():
             for bind in listed:
-                if bind.startswith("unix:"):
-                    self._exact[bind.removeprefix("unix:")] = plane
-                    continue
-                host, _, port = bind.rpartition(":")
-                host = host.strip("[]")
-                if _is_one_address(host):
-                    self._exact[str(ip_address(host)), int(port)] = plane
+                if bind.path is not None:
+                    self._exact[bind.path] = plane
+                elif _is_one_address(bind.host):
+                    self._exact[bind.host, bind.port] = plane
                 else:
-                    self._ports[int(port)] = plane
+                    self._ports[bind.port] = plane
 
     def of(self, environ: Mapping[str, Any]) -> Plane:
         plane = environ.get("gateway.plane")

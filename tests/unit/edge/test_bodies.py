@@ -1,10 +1,11 @@
 """Whether there is a body, how long it is, how much may be read."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 
-from gateway.edge.bodies import attach_body, limit_body
+from gateway.edge.bodies import BodyLimit, attach_body, limit_body
 from gateway.errors import BodyTooLarge, Malformed, NotSupported
 from gateway.exchange import Exchange
 
@@ -109,3 +110,19 @@ def test_the_last_limit_holds():
 
 def test_a_request_without_a_body_has_nothing_to_limit():
     limit_body(exchange(), 0)
+
+
+@pytest.mark.parametrize(("route", "passes"), [(None, True), (5, True), (4, False), (0, False)])
+def test_the_routes_limit_goes_before_the_servers(route, passes):
+    made = exchange(CONTENT_LENGTH="5")
+    made.route = SimpleNamespace(max_request_body=route)
+    stage = BodyLimit(default=100 if route is None else 1)
+    if passes:
+        assert stage(made, lambda exchange: "answered") == "answered"
+    else:
+        with pytest.raises(BodyTooLarge):
+            stage(made, lambda exchange: "answered")
+
+
+def test_a_request_without_a_body_passes_any_limit():
+    assert BodyLimit(default=0)(exchange(), lambda exchange: "answered") == "answered"

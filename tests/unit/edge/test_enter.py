@@ -34,8 +34,8 @@ class Site:
         self.answer = answer
         clock = FakeClock()
         self.edge = Edge(
-            self._stage,
-            planes=Planes({"external": ["127.0.0.1:8000"], "internal": ["127.0.0.1:8001"]}),
+            {"external": self._stage, "internal": self._stage},
+            planes=Planes({}),
             proxies=Proxies(settings.trusted_proxies),
             recorder=Recorder(self.log, None, clock),
             clock=clock,

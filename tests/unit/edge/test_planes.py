@@ -2,12 +2,17 @@
 
 import pytest
 
+from gateway.config.addresses import parse_bind
 from gateway.edge.planes import Planes
 
 BINDS = {
     "external": ["0.0.0.0:8000", "unix:/run/gw/out.sock"],
     "internal": ["127.0.0.1:8001", "[::1]:8001", "unix:/run/gw/in.sock"],
 }
+
+
+def planes_of(binds):
+    return Planes({plane: [parse_bind(text) for text in listed] for plane, listed in binds.items()})
 
 
 class Accepted:
@@ -37,11 +42,11 @@ class Accepted:
     ],
 )
 def test_under_another_server_the_accepted_socket_tells(local, plane):
-    assert Planes(BINDS).of({"gunicorn.socket": Accepted(local)}) == plane
+    assert planes_of(BINDS).of({"gunicorn.socket": Accepted(local)}) == plane
 
 
 def test_a_wildcard_internal_bind_takes_every_address():
-    planes = Planes({"external": ["127.0.0.1:8000"], "internal": ["[::]:8001", "localhost:8002"]})
+    planes = planes_of({"external": ["127.0.0.1:8000"], "internal": ["[::]:8001", "localhost:8002"]})
     assert planes.of({"gunicorn.socket": Accepted(("10.0.0.5", 8001))}) == "internal"
     assert planes.of({"gunicorn.socket": Accepted(("127.0.0.1", 8002))}) == "internal"
     assert planes.of({"gunicorn.socket": Accepted(("127.0.0.1", 8000))}) == "external"
@@ -49,8 +54,8 @@ def test_a_wildcard_internal_bind_takes_every_address():
 
 @pytest.mark.parametrize(("told", "plane"), [("internal", "internal"), ("external", "external"), ("other", "external")])
 def test_our_worker_says_so_itself(told, plane):
-    assert Planes(BINDS).of({"gateway.plane": told, "gunicorn.socket": Accepted(("127.0.0.1", 8001))}) == plane
+    assert planes_of(BINDS).of({"gateway.plane": told, "gunicorn.socket": Accepted(("127.0.0.1", 8001))}) == plane
 
 
 def test_without_a_socket_it_is_external():
-    assert Planes(BINDS).of({"SERVER_PORT": "8001", "HTTP_HOST": "127.0.0.1:8001"}) == "external"
+    assert planes_of(BINDS).of({"SERVER_PORT": "8001", "HTTP_HOST": "127.0.0.1:8001"}) == "external"

@@ -143,13 +143,15 @@ class RequestMetrics:
             "gateway_request_duration_seconds", "From the request's head to the end of its answer.", labels=_DURATION
         )
         histograms: dict[tuple[str, str], dict[str, int]] = {}
-        total = self._counters.total
         for key, column in self._counters.columns().items():
+            total = self._counters.total(column)
+            if not total:
+                continue  # taken ahead of its need
             family, *labels = key.split(_SEPARATOR)
             if family == "r":
-                requests.add_metric(labels, total(column))
+                requests.add_metric(labels, total)
             elif family == "d":
-                histograms.setdefault((labels[0], labels[1]), {})[labels[2]] = total(column)
+                histograms.setdefault((labels[0], labels[1]), {})[labels[2]] = total
         for (plane, route), cells in histograms.items():
             duration.add_metric([plane, route], _cumulative(cells), cells.get("sum", 0) / 1e6)
         yield requests

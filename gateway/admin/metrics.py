@@ -1,0 +1,56 @@
+"""GET /metrics: the requests that the edge counted, and what is read on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gateway.state.registry import Instance, ServiceView
+from gateway.telemetry.metrics import CONTENT_TYPE, Gauge, Metrics
+
+from .api import Api, Reply, Request
+from .views import breaker_status
+
+_PHASES = {"closed": 0, "half_open": 1, "open": 2}
+_INSTANCE = ("service", "instance")
+
+Samples = Iterator[tuple[tuple[str, ...], float]]
+
+
+def metrics(api: Api, request: Request) -> Reply:
+    return Reply(200, CONTENT_TYPE, Metrics(api.requests, gauges(api)).expose())
+
+
+def gauges(api: Api) -> tuple[Gauge, ...]:
+    """What is not counted but read when asked for."""
+    status = api.status()
+    successful = status.last_reload is None or bool(status.last_reload.get("ok"))
+
+    def single(name: str, help: str, value: float, *, counter: bool = False) -> Gauge:
+        return Gauge(name, help, (), lambda: [((), value)], counter)
+
+    return (
+        Gauge("gateway_in_flight", "Requests under way to the instance.", _INSTANCE, lambda: _in_flight(api)),
+        Gauge("gateway_breaker_state", "0 closed, 1 half open, 2 open.", _INSTANCE, lambda: _breakers(api)),
+        single("gateway_config_generation", "Accepted loads of the configuration.", status.generation),
+        single("gateway_config_last_reload_successful", "0 when the last reload was refused.", float(successful)),
+        single("gateway_config_reload_failures", "Reloads refused.", status.reload_failures, counter=True),
+    )
+
+
+def _instances(api: Api) -> Iterator[tuple[ServiceView, Instance]]:
+    for view in api.registry.snapshot().services.values():
+        for one in view.instances:
+            yield view, one
+
+
+def _in_flight(api: Api) -> Samples:
+    for view, one in _instances(api):
+        yield (view.name, one.id), api.inflight.in_flight_of(one.key)
+
+
+def _breakers(api: Api) -> Samples:
+    now = api.clock.monotonic()
+    for view, one in _instances(api):
+        status = breaker_status(api, view, one, now)
+        if status is not None:
+            yield (view.name, one.id), _PHASES[status.state]

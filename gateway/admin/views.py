@@ -1,0 +1,145 @@
+"""What GET calls show, in the shapes of the admin API. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.errors import NotFound
+from gateway.state.breakers import Status as BreakerStatus
+from gateway.state.registry import Instance, ServiceView
+from gateway.telemetry.logs import timestamp
+
+from .api import Api, Reply, Request, document
+
+_STATES = {"closed": "up"}  # an instance's word for its breaker's; the others are the same
+
+
+def health(api: Api, request: Request) -> Reply:
+    """The process answers; nothing else is asked."""
+    return document({"status": "ok"})
+
+
+def readiness(api: Api, request: Request) -> Reply:
+    status = api.status()
+    told = {
+        "status": status.phase,
+        "generation": status.generation,
+        "routes": api.route_count,
+        "instances": sum(len(view.instances) for view in api.registry.snapshot().services.values()),
+        "last_reload": status.last_reload,
+    }
+    return document(told, 200 if status.phase == "ready" else 503)
+
+
+def services(api: Api, request: Request) -> Reply:
+    return document({"services": [_service(api, view) for view in api.registry.snapshot().services.values()]})
+
+
+def service(api: Api, request: Request) -> Reply:
+    return document(_service(api, _view(api, request.variables["service"])))
+
+
+def breakers(api: Api, request: Request) -> Reply:
+    now = api.clock.monotonic()
+    told = [
+        _breaker(api, one, status)
+        for view in api.registry.snapshot().services.values()
+        for one in view.instances
+        if (status := breaker_status(api, view, one, now)) is not None
+    ]
+    return document({"breakers": told})
+
+
+def breaker(api: Api, request: Request) -> Reply:
+    view = _view(api, request.variables["service"])
+    wanted = request.variables["instance"]
+    for one in view.instances:
+        if one.id == wanted:
+            status = breaker_status(api, view, one, api.clock.monotonic())
+            if status is None:
+                raise NotFound(f"the service {view.name} has no breaker", service=view.name)
+            return document(_breaker(api, one, status))
+    raise NotFound(f"the service {view.name} has no instance {wanted[:128]!a}", service=view.name)
+
+
+def routes(api: Api, request: Request) -> Reply:
+    return document({"routes": list(api.routes())})
+
+
+def configuration(api: Api, request: Request) -> Reply:
+    status = api.status()
+    return document(
+        {
+            "generation": status.generation,
+            "digest": api.digest,
+            "loaded_at": None if status.loaded_at is None else timestamp(status.loaded_at),
+            "last_reload": status.last_reload,
+            "configuration": api.configuration(),
+        }
+    )
+
+
+def _view(api: Api, name: str) -> ServiceView:
+    view = api.registry.snapshot().services.get(name)
+    if view is None:
+        raise NotFound(f"there is no service {name[:128]!a}")
+    return view
+
+
+def breaker_status(api: Api, view: ServiceView, instance: Instance, now: float) -> BreakerStatus | None:
+    """None: the service has no breaker."""
+    handle = api.breakers.of(instance, view.settings.breaker)
+    return None if handle is None else handle.status(now)
+
+
+def _service(api: Api, view: ServiceView) -> dict[str, Any]:
+    now = api.clock.monotonic()
+    return {
+        "name": view.name,
+        "balancer": view.settings.balancer,
+        "instances": [_instance(api, view, one, now) for one in view.instances],
+    }
+
+
+def _instance(api: Api, view: ServiceView, instance: Instance, now: float) -> dict[str, Any]:
+    status = breaker_status(api, view, instance, now)
+    return {
+        "id": instance.id,
+        "url": instance.url,
+        "source": instance.source,
+        "weight": instance.weight,
+        "zone": instance.zone,
+        "tags": list(instance.tags),
+        "state": "up" if status is None else _STATES.get(status.state, status.state),
+        "reason": None if status is None else _reason(status, now),
+        "in_flight": api.inflight.in_flight_of(instance.key),
+        "requests": api.inflight.requests_of(instance.key),
+        "expires_in": None if instance.expires is None else round(max(0.0, instance.expires - now), 3),
+    }
+
+
+def _reason(status: BreakerStatus, now: float) -> str | None:
+    """Why an instance is not up, for people to read."""
+    if status.state == "open" and status.half_open_at is not None:
+        return f"{status.failures} failures in a row; half open in {max(0.0, status.half_open_at - now):.1f}s"
+    return "probes decide whether it comes back" if status.state == "half_open" else None
+
+
+def _breaker(api: Api, instance: Instance, status: BreakerStatus) -> dict[str, Any]:
+    """calls: requests sent to the instance so far. opened_at, half_open_at: null while closed."""
+    return {
+        "service": instance.service,
+        "instance": instance.id,
+        "state": status.state,
+        "failures": status.failures,
+        "calls": api.inflight.requests_of(instance.key),
+        "opened_at": _wall(api, status.opened_at),
+        "half_open_at": _wall(api, status.half_open_at),
+        "generation": status.generation,
+    }
+
+
+def _wall(api: Api, monotonic: float | None) -> str | None:
+    if monotonic is None:
+        return None
+    return timestamp(api.clock.wall() - api.clock.monotonic() + monotonic)

@@ -1,0 +1,140 @@
+"""TLS on the gateway's own listeners: the context, and connections that speak it.
+
+The handshake runs a step at a time through the group's epoll, so a client that stops in the middle of it holds no
+thread; it has the time that a request head has. TLS sockets use Python's timeouts where plain ones use SO_RCVTIMEO.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+from typing import Any, Final
+
+from gateway.config.model import ListenerTls
+from gateway.server.client import NOT_YET, PARK
+from gateway.server.connection import AGAIN, DONE, READABLE, Connection
+from gateway.server.service import Service
+
+WRITABLE: Final = select.EPOLLOUT | select.EPOLLONESHOT
+
+_RECORD = 16 * 1024  # most plain bytes of one record: what is written at once, so that progress shows
+_VERIFY = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+
+
+def server_context(settings: ListenerTls) -> ssl.SSLContext:
+    """The context of a listener: TLS 1.2 and up, HTTP/1.1 only. ValueError says which file is wrong."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(settings.certificate, settings.key, password=lambda: "")
+    except OSError as error:  # ssl.SSLError is one
+        raise ValueError(f"certificate {settings.certificate} with key {settings.key}: {_why(error)}") from error
+    if settings.client_ca is not None:
+        try:
+            context.load_verify_locations(settings.client_ca)
+        except OSError as error:
+            raise ValueError(f"client_ca {settings.client_ca}: {_why(error)}") from error
+    elif settings.client_auth != "none":
+        raise ValueError(f"client_auth: {settings.client_auth} needs client_ca")
+    context.verify_mode = _VERIFY[settings.client_auth]
+    return context
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+class TlsConnection(Connection):
+    """A connection whose bytes go through TLS. `sock` is the plain socket until the first bytes came."""
+
+    __slots__ = ("_established",)
+
+    def __init__(self, service: Service, sock: socket.socket, base: dict[str, Any], peer: str, now: float) -> None:
+        super().__init__(service, sock, base, peer, now)
+        self._established = False
+
+    def serve(self) -> int:
+        if not self._established:
+            events = self._handshake()
+            if events is not None:
+                return events
+        events = super().serve()
+        if events == READABLE and self._tls.pending():
+            return AGAIN  # decrypted already: the descriptor will not tell
+        return events
+
+    @property
+    def _tls(self) -> ssl.SSLSocket:
+        assert isinstance(self.sock, ssl.SSLSocket)  # noqa: S101
+        return self.sock
+
+    def _handshake(self) -> int | None:
+        """The events that its next step waits for, DONE when it failed, None when it is complete."""
+        try:
+            if not isinstance(self.sock, ssl.SSLSocket):
+                assert self.service.context is not None  # noqa: S101
+                self.sock.setblocking(False)
+                self.sock = self.service.context.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
+                self.base["gunicorn.socket"] = self.sock
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return READABLE
+        except ssl.SSLWantWriteError:
+            return WRITABLE
+        except OSError:  # not TLS, no common version, no good certificate, or gone
+            self.close()
+            return DONE
+        self.sock.settimeout(PARK)
+        self._established = True
+        return None
+
+    def send_with_head(self, head: bytes, data: bytes) -> None:
+        self.send(head + data)
+
+    def send(self, data: bytes) -> None:
+        self._send_rest(memoryview(data))
+
+    def _send_some(self, rest: memoryview) -> int:
+        return self.sock.send(rest[:_RECORD])
+
+    def send_now(self, data: bytes) -> None:
+        self.sock.settimeout(0)
+        with contextlib.suppress(OSError):
+            self.sock.send(data)
+
+    def receive_now(self, size: int) -> bytes | None:
+        if not self._established:
+            return b""
+        self.sock.settimeout(0)
+        try:
+            return self.sock.recv(size)
+        except NOT_YET:
+            return None
+        except OSError:
+            return b""
+        finally:
+            self.sock.settimeout(PARK)
+
+    def expire(self) -> None:
+        if self._established:
+            super().expire()
+        else:
+            self.close()
+
+    def linger(self) -> None:
+        self._say_goodbye()
+        super().linger()
+
+    def end(self) -> None:
+        self._say_goodbye()
+        super().end()
+
+    def _say_goodbye(self) -> None:
+        """close_notify, so that the client can tell the end from a cut; its own is not waited for."""
+        self.sock.settimeout(0)
+        with contextlib.suppress(OSError, ValueError):
+            self._tls.unwrap()

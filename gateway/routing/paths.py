@@ -35,7 +35,7 @@ _bad_escape = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}").search
 _to_change = re.compile(rf"%..|[^{SEGMENT}/;]")
 _is_unreserved = re.compile(rf"[{UNRESERVED}]").fullmatch
 _SEPARATOR = r"(?:/|%2F|%5C)"
-_dot_segment = re.compile(rf"{_SEPARATOR}\.\.?(?={_SEPARATOR}|;|\Z)").search
+_dot_segment = re.compile(rf"{_SEPARATOR}\.\.?(?={_SEPARATOR}|;|%3B|\Z)").search
 
 # As the canonical form shows them, and what a backend may take them for. In this order one reading leads to the next: a
 # decoded slash may end a parameter or make an empty segment.

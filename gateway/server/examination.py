@@ -17,17 +17,17 @@ from types import MappingProxyType
 from typing import IO, Any
 
 from gateway.config.model import Config
-from gateway.state.control import Complaint
+from gateway.config.problems import Problem
 
 LIMIT = 30.0  # seconds for all of it
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Either a configuration or at least one complaint."""
+    """Either a configuration or at least one problem."""
 
     config: Config | None = None
-    complaints: Sequence[Complaint] = ()
+    problems: Sequence[Problem] = ()
 
 
 class _Pickler(pickle.Pickler):
@@ -42,12 +42,10 @@ def _frozen(values: dict[Any, Any]) -> MappingProxyType[Any, Any]:
 
 
 class Examination:
-    """One run of `examine` (which answers an Outcome) in a child process, started by the constructor's caller: `start`.
+    """One run of `examine` in a child process. `file` is only for messages. Whoever reaps children calls `finish`."""
 
-    Whoever reaps children hands the wait status to `finish`.
-    """
-
-    def __init__(self, examine: Callable[[], Outcome], *, limit: float = LIMIT) -> None:
+    def __init__(self, file: str, examine: Callable[[], Outcome], *, limit: float = LIMIT) -> None:
+        self._file = file
         self._examine = examine
         self._limit = limit
         self._overrun = False
@@ -110,14 +108,16 @@ class Examination:
             raise RuntimeError("the examination was not started, or has been finished before")
         with result:
             if self._overrun:
-                return _failed(f"examining it took more than {self._limit:g} s: a module that it names does not return")
+                return self._failed(
+                    f"examining it took more than {self._limit:g} s: a module that it names does not return"
+                )
             code = os.waitstatus_to_exitcode(status)
             if code:
                 how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-                return _failed(f"the process that examined it {how}; what it said is in the log")
+                return self._failed(f"the process that examined it {how}; what it said is in the log")
             result.seek(0)
             outcome = pickle.load(result)  # noqa: S301  # written by our own child, into memory nobody else has
-            return outcome if isinstance(outcome, Outcome) else _failed("the examination has no result")
+            return outcome if isinstance(outcome, Outcome) else self._failed("the examination has no result")
 
     def run(self) -> Outcome:
         """Start it and wait: for a process that has nothing else to do yet."""
@@ -130,6 +130,5 @@ class Examination:
                 self.kill(overrun=True)
             time.sleep(0.005)
 
-
-def _failed(message: str) -> Outcome:
-    return Outcome(complaints=(Complaint(message),))
+    def _failed(self, why: str) -> Outcome:
+        return Outcome(problems=(Problem(file=self._file, why=why),))

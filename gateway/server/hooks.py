@@ -67,6 +67,9 @@ def plan(post: Post, page: ControlPage, *, workers: int) -> WorkerPlan:
     def told(connections: int) -> None:
         cell.connections = connections
 
+    def closed() -> None:
+        cell.closed = True
+
     def others() -> list[int]:
         return [
             one.connections
@@ -99,5 +102,6 @@ def plan(post: Post, page: ControlPage, *, workers: int) -> WorkerPlan:
         slot=post.slot,
         connections=told,
         others=others,
+        closed=closed,
         reloading=lambda: cell.draining and not page.stopping,
     )

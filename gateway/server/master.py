@@ -148,20 +148,22 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
             self._log.error("reload_refused", **logger.fields(one))
         self.roster.page.report(ok=False, at=time.time(), problems=problems)
 
-    def _settle(self) -> None:
-        before = self.roster.settle()
-        if before is None:
-            return
-        current = self.roster.current
-        self.cfg = self.app.cfg = current.cfg
-        self.timeout = current.cfg.timeout
-        self.num_workers = current.size
-        logger.configure(current.config.logging)
-        self.log.setup(current.cfg)
-        if current.number > 1:
-            self.roster.page.report(ok=True, at=current.accepted_at)
-        self._log.info("serving", generation=current.number, workers=current.size, draining=len(before))
-        self._make_way(before)
+    def _settle(self, now: float) -> None:
+        """Go on with what has become ready."""
+        roster = self.roster
+        before = roster.take_over(now)
+        current = roster.current
+        if before is not None:
+            self.cfg = self.app.cfg = current.cfg
+            self.timeout = current.cfg.timeout
+            self.num_workers = current.size
+            logger.configure(current.config.logging)
+            self.log.setup(current.cfg)
+            self._make_way(before)
+        if roster.put_in_force(now):
+            if current.number > 1:
+                roster.page.report(ok=True, at=current.accepted_at)
+            self._log.info("serving", generation=current.number, workers=current.size)
 
     def _make_way(self, posts: Sequence[Post]) -> None:
         """Tell workers to finish what they have, because others serve."""
@@ -169,7 +171,7 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
 
     def _dismiss(self, posts: Sequence[Post], seconds: float, *, drain: bool) -> None:
         for post in posts:
-            post.leave_by = time.monotonic() + seconds
+            post.leave_by = time.monotonic() + (seconds if post.ready else 0)  # it has no request, and may be stuck
             post.cell.leave(drain=drain)
             self.kill_worker(post.pid, signal.SIGTERM)
 
@@ -180,7 +182,7 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
         now = time.monotonic()
         if self._examination and self._examination.overdue(now):
             self._examination.kill(overrun=True)
-        self._settle()
+        self._settle(now)
         roster.current.size = self.num_workers
         self._dismiss(roster.surplus(), self.cfg.graceful_timeout, drain=False)
         while not self._stopping:

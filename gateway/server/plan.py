@@ -31,6 +31,10 @@ def _stopping() -> bool:
     return False
 
 
+def _closed() -> None:
+    """Nobody waits for it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPlan:
     """Durations are seconds, sizes are bytes.
@@ -46,6 +50,7 @@ class WorkerPlan:
 
     connections(count): told whenever the number of open client connections changed; called from any thread, cheap.
     others(): the numbers of the other workers that accept (not of those that drain), for an even share of connections.
+    closed(): told once, when the worker is leaving and accepts no more connections.
     reloading(): asked once the worker was told to leave: True while it makes way for a new one (requests in flight get
         `reload_drain`), False when the gateway stops (`graceful_timeout`). The answer may turn from True to False.
     """
@@ -67,6 +72,7 @@ class WorkerPlan:
     slot: int = 0
     connections: Callable[[int], None] = _tell_nobody
     others: Callable[[], Sequence[int]] = _nobody
+    closed: Callable[[], None] = _closed
     reloading: Callable[[], bool] = _stopping
 
 

@@ -17,6 +17,7 @@ from gateway.state.control import SLOTS, Cell, ControlPage
 
 BOOT_LIMIT: Final = 60.0  # a worker that is not ready after so long is killed
 KILL_GRACE: Final = 5.0  # a worker ends its drain by itself; so long after its end it is killed
+HANDOVER: Final = 0.5  # seconds that the workers before have to stop accepting, until the new ones are told as in force
 BACKOFF_FIRST: Final = 0.1
 BACKOFF_LAST: Final = 5.0
 
@@ -75,10 +76,15 @@ class Roster:
         self.candidate: Generation | None = None
         self.unsettled_since = now  # when the last generation was proposed
         self._posts: dict[int, Post] = {}  # by slot
+        self._before: list[Post] = []  # whose connections the current generation is taking over
+        self._handover_until = now
         page.accept(first.number)
 
     def __iter__(self) -> Iterator[Post]:
         return iter(list(self._posts.values()))
+
+    def __contains__(self, post: Post) -> bool:
+        return self._posts.get(post.slot) is post
 
     def staying(self, generation: Generation) -> list[Post]:
         """The workers of a generation that are to serve, by seat."""
@@ -143,21 +149,29 @@ class Roster:
         candidate, self.candidate = self.candidate, None
         return self.staying(candidate) if candidate else []
 
-    def settle(self) -> list[Post] | None:
-        """Put what has become ready in force: None, nothing changed; else the workers before it, that are to leave."""
-        page, current, candidate = self.page, self.current, self.candidate
-        if page.generation != current.number and any(post.ready for post in self.staying(current)):
-            page.serve(current.number, current.accepted_at)  # the first start
-            return []
+    def take_over(self, now: float) -> list[Post] | None:
+        """Make the candidate current once all of it is ready. Returns the workers before it: they are to leave."""
+        candidate = self.candidate
         if candidate is None:
             return None
         started = self.staying(candidate)
         if len(started) < candidate.size or not all(post.ready for post in started):
             return None
-        before = [post for post in self._posts.values() if post.stays and post.generation is not candidate]
+        self._before = [post for post in self._posts.values() if post.stays and post.generation is not candidate]
+        self._handover_until = now + HANDOVER
         self.current, self.candidate = candidate, None
-        page.serve(candidate.number, candidate.accepted_at)
-        return before
+        return self._before
+
+    def put_in_force(self, now: float) -> bool:
+        """Tell the current generation as the one that serves, once it does and no other takes new connections."""
+        current = self.current
+        if self.page.generation == current.number or not any(post.ready for post in self.staying(current)):
+            return False
+        if now < self._handover_until and any(not post.cell.closed for post in self._before if post in self):
+            return False
+        self._before = []
+        self.page.serve(current.number, current.accepted_at)
+        return True
 
     def __repr__(self) -> str:
         posts = ", ".join(

@@ -32,7 +32,7 @@ _WORD = 8
 _HEADER_WORDS = 8
 _GENERATION, _ACCEPTED, _LOADED_AT, _STOPPING, _REPORT = range(5)
 _ROW_WORDS = 8  # one cache line, so that workers do not slow each other down
-_OCCUPANT, _ROW_GENERATION, _READY, _CONNECTIONS, _LEAVING = range(5)
+_OCCUPANT, _ROW_GENERATION, _READY, _CONNECTIONS, _LEAVING, _CLOSED = range(6)
 _STAYS, _DRAINS, _STOPS = range(3)
 _REPORT_HEAD = struct.Struct("=II")  # CRC-32, length
 _ROWS_AT = _HEADER_WORDS
@@ -43,7 +43,7 @@ _MESSAGE_SIZE = 4000
 
 
 class Cell:
-    """One worker's row: the master writes occupant, generation and leaving, the worker ready and connections."""
+    """One worker's row: the master writes occupant, generation, leaving; the worker ready, closed, connections."""
 
     __slots__ = ("_row",)
 
@@ -68,6 +68,15 @@ class Cell:
     @ready.setter
     def ready(self, value: bool) -> None:
         self._row[_READY] = int(value)
+
+    @property
+    def closed(self) -> bool:
+        """The worker is leaving and takes no new connections any more."""
+        return bool(self._row[_CLOSED])
+
+    @closed.setter
+    def closed(self, value: bool) -> None:
+        self._row[_CLOSED] = int(value)
 
     @property
     def connections(self) -> int:
@@ -95,7 +104,7 @@ class Cell:
     def take(self, occupant: int, generation: int) -> None:
         """Reset the row for a worker that is about to be forked (the master)."""
         self._row[_ROW_GENERATION] = generation
-        self._row[_READY] = self._row[_CONNECTIONS] = 0
+        self._row[_READY] = self._row[_CLOSED] = self._row[_CONNECTIONS] = 0
         self._row[_LEAVING] = _STAYS
         self._row[_OCCUPANT] = occupant
 
@@ -120,7 +129,7 @@ class ControlPage:
     # --- the generation in force ---
     @property
     def generation(self) -> int:
-        """The number of the accepted load whose workers serve; 0 until the first are ready."""
+        """The number of the accepted load that takes every new connection; 0 until its first worker is ready."""
         return int(self._words[_GENERATION])
 
     @property

@@ -67,7 +67,11 @@ class BareApplication:
             },
         }
         body = json.dumps(told).encode()
-        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        starting = path == "/readyz" and not page.generation
+        start_response(
+            "503 Starting" if starting else "200 OK",
+            [("Content-Type", "application/json"), ("Content-Length", str(len(body)))],
+        )
         return [body]
 
 

@@ -8,14 +8,16 @@ import time
 import pytest
 
 from gateway.config.model import Config, Listener, Listeners, Route, Server, Service
+from gateway.config.problems import Problem
 from gateway.server.examination import Examination, Outcome
-from gateway.state.control import Complaint
+
+FILE = "gateway.yaml"
 
 
 def told(outcome: Outcome) -> str:
     assert outcome.config is None
-    (complaint,) = outcome.complaints
-    return complaint.message
+    (problem,) = outcome.problems
+    return problem.message
 
 
 def test_the_configuration_comes_back_whole():
@@ -25,22 +27,22 @@ def test_the_configuration_comes_back_whole():
         services={"echo": Service()},
         routes=(Route(id="r", path="/x"),),
     )
-    outcome = Examination(lambda: Outcome(config=config)).run()
+    outcome = Examination(FILE, lambda: Outcome(config=config)).run()
     assert outcome == Outcome(config=config)
     assert type(outcome.config.admin) is type(config.admin)  # type: ignore[union-attr]
 
 
 def test_frozen_mappings_stay_frozen():
-    outcome = Examination(lambda: Outcome(config=Config())).run()
+    outcome = Examination(FILE, lambda: Outcome(config=Config())).run()
     with pytest.raises(TypeError):
         outcome.config.services["x"] = Service()  # type: ignore[union-attr,index]
 
 
-def test_many_complaints_come_back():
-    complaints = [
-        Complaint("no", f"routes[{number}]", number, "f.yaml") for number in range(20_000)
+def test_many_problems_come_back():
+    problems = [
+        Problem(file=FILE, why="no", path=f"routes[{number}]", line=number) for number in range(20_000)
     ]  # over a pipe's 64 KiB
-    assert Examination(lambda: Outcome(complaints=complaints)).run().complaints == complaints
+    assert Examination(FILE, lambda: Outcome(problems=problems)).run().problems == problems
 
 
 def test_what_is_done_in_it_stays_in_it():
@@ -49,14 +51,14 @@ def test_what_is_done_in_it_stays_in_it():
         os.environ["GATEWAY_TEST_MARKER"] = "x"
         return Outcome(config=Config())
 
-    assert Examination(examine).run().config == Config()
+    assert Examination(FILE, examine).run().config == Config()
     assert "gateway_test_marker" not in sys.modules
     assert "GATEWAY_TEST_MARKER" not in os.environ
 
 
 def test_code_that_hangs_is_ended_in_time():
     began = time.monotonic()
-    assert "more than 0.3 s" in told(Examination(lambda: time.sleep(60), limit=0.3).run())  # type: ignore[arg-type]
+    assert "more than 0.3 s" in told(Examination(FILE, lambda: time.sleep(60), limit=0.3).run())  # type: ignore[arg-type]
     assert time.monotonic() - began < 5
 
 
@@ -70,12 +72,12 @@ def test_code_that_hangs_is_ended_in_time():
         (lambda: None, "has no result"),
     ],
 )
-def test_code_that_ends_or_kills_the_process_is_a_complaint(examine, message, capfd):
-    assert message in told(Examination(examine).run())
+def test_code_that_ends_or_kills_the_process_is_a_problem(examine, message, capfd):
+    assert message in told(Examination(FILE, examine).run())
 
 
 def test_the_reason_of_a_failure_is_on_standard_error(capfd):
-    Examination(lambda: 1 / 0).run()  # type: ignore[arg-type,return-value]
+    Examination(FILE, lambda: 1 / 0).run()  # type: ignore[arg-type,return-value]
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
@@ -83,7 +85,7 @@ def test_signals_of_the_master_do_not_reach_it_by_its_handlers():
     seen = []
     former = signal.signal(signal.SIGTERM, lambda *_: seen.append(1))
     try:
-        examination = Examination(lambda: time.sleep(30))  # type: ignore[arg-type]
+        examination = Examination(FILE, lambda: time.sleep(30))  # type: ignore[arg-type]
         examination.start()
         os.kill(examination.pid, signal.SIGTERM)
         _, status = os.waitpid(examination.pid, 0)

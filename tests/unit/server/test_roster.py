@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.config.model import Config
-from gateway.server.roster import BACKOFF_LAST, BOOT_LIMIT, KILL_GRACE, Generation, NoSlot, Post, Roster
+from gateway.server.roster import BACKOFF_LAST, BOOT_LIMIT, HANDOVER, KILL_GRACE, Generation, NoSlot, Post, Roster
 from gateway.state.control import SLOTS, ControlPage
 
 
@@ -39,7 +39,9 @@ class Crew:
         """Fork and be ready; what has to leave leaves."""
         forked = self.fork()
         self.ready(*forked)
-        self.leave(self.roster.settle() or [])
+        self.leave(self.roster.take_over(self.now) or [])
+        self.now += HANDOVER
+        self.roster.put_in_force(self.now)
         return forked
 
 
@@ -47,10 +49,11 @@ def test_the_first_worker_that_is_ready_puts_the_first_generation_in_force():
     crew = Crew()
     first, second = crew.fork()
     assert crew.page.accepted == 1
-    assert crew.roster.settle() is None
+    assert crew.roster.take_over(crew.now) is None
+    assert not crew.roster.put_in_force(crew.now)
     assert crew.roster.unsettled
     crew.ready(second)
-    assert crew.roster.settle() == []
+    assert crew.roster.put_in_force(crew.now)
     assert crew.page.generation == 1
     assert crew.page.loaded_at == 101.0
     assert not crew.roster.unsettled
@@ -65,14 +68,37 @@ def test_a_candidate_takes_over_only_when_all_of_it_is_ready():
     assert [one.slot, other.slot] == [2, 3]
     assert [one.seat, other.seat] == [0, 1]
     crew.ready(one)
-    assert crew.roster.settle() is None
-    assert crew.page.generation == 1
+    assert crew.roster.take_over(crew.now) is None
     assert crew.page.accepted == 2
     crew.ready(other)
-    assert crew.roster.settle() == before
-    assert crew.page.generation == 2
+    assert crew.roster.take_over(crew.now) == before
     assert crew.roster.current.number == 2
+
+
+def test_a_generation_is_in_force_when_no_other_accepts_connections():
+    crew = Crew()
+    before = crew.serving()
+    crew.roster.propose(generation(2), crew.now)
+    crew.ready(*crew.fork())
+    crew.leave(crew.roster.take_over(crew.now) or [])
+    assert not crew.roster.put_in_force(crew.now)
+    before[0].cell.closed = True
+    assert not crew.roster.put_in_force(crew.now)
+    assert crew.page.generation == 1
+    crew.roster.discharge(before[1])
+    assert crew.roster.put_in_force(crew.now)
+    assert crew.page.generation == 2
     assert not crew.roster.unsettled
+
+
+def test_workers_that_do_not_say_whether_they_accept_are_waited_for_only_shortly():
+    crew = Crew()
+    crew.serving()
+    crew.roster.propose(generation(2), crew.now)
+    crew.ready(*crew.fork())
+    crew.leave(crew.roster.take_over(crew.now) or [])
+    assert not crew.roster.put_in_force(crew.now)
+    assert crew.roster.put_in_force(crew.now + HANDOVER)
 
 
 def test_a_worker_that_dies_while_others_drain_is_missed_at_once():
@@ -128,7 +154,7 @@ def test_a_withdrawn_candidate_leaves_what_serves_alone():
     leaving = crew.roster.withdraw()
     assert leaving == started
     crew.leave(leaving)
-    assert crew.roster.settle() is None
+    assert crew.roster.take_over(crew.now) is None
     assert crew.roster.staying(crew.roster.current) == before
     assert crew.fork() == []
     assert crew.page.generation == 1
@@ -144,8 +170,8 @@ def test_a_candidate_is_overtaken_by_the_next():
     crew.leave(overtaken)
     fresh = crew.fork()
     crew.ready(*fresh, *started)
-    assert crew.roster.settle() == before
-    assert crew.page.generation == 3
+    assert crew.roster.take_over(crew.now) == before
+    assert crew.roster.current.number == 3
 
 
 def test_failures_to_start_are_retried_ever_more_slowly():

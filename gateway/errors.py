@@ -79,7 +79,7 @@ class OriginRefused(Refusal):
 
 class HostRefused(Refusal):
     status, reason, title = 403, "host_refused", "The admin API does not answer to this Host"
-    remedy = "Use an address, localhost, or a host that the configuration names."
+    remedy = "Use an address, localhost, or a name that admin.hosts lists."
 
 
 class NoRoute(Refusal):
@@ -210,6 +210,7 @@ class UpstreamFailure(Refusal):
     """
 
     status, reason, title = 502, "upstream_failed", "The backend failed"
+    remedy = "Look into the backend's log under this request id."
     failure = "reset"
     sent = True
 

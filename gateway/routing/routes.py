@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from ..config.model import FixedResponse, HeaderEdits, Rewrite, Route
+from ..config.model import FixedResponse, HeaderEdits, Route
 from ..exchange import Answer, Headers
 from .patterns import Pattern, parse
 from .rewrite import Rewriting, replace_path, strip_prefix
 from .split import NextInSequence, Split
 
 V = TypeVar("V")
+CompileEdits = Callable[[HeaderEdits], object]
+"""Prepares header edits for whoever applies them. ValueError: they cannot be applied."""
 
 _variable = re.compile(r"\{([^{}]*)\}").fullmatch
 _WITHOUT_BODY = (204, 205, 304)
@@ -39,6 +41,8 @@ class CompiledRoute:
     methods: None takes all. conditions: lower-case header name and value, None: any value.
     Of service, service_position (of the variable that names it in `path.split("/")`), choose and fixed one is set.
     rewrite: raw path to the raw path to forward; None: as sent.
+    request_headers, response_headers: the header edits in the form that `compile_edits` gave them.
+    request_headers and response_headers: what `compile_edits` makes of the route's edits; None: it has none.
     timeouts and retries hold only the keys that the route names; None: none. Everything else is in `source`.
     """
 
@@ -56,8 +60,8 @@ class CompiledRoute:
     service_position: int | None
     choose: Callable[[], str] | None
     fixed: Callable[[str], Answer] | None
-    request_headers: HeaderEdits
-    response_headers: HeaderEdits
+    request_headers: Any
+    response_headers: Any
     preserve_host: bool
     timeouts: Mapping[str, float] | None
     retries: Mapping[str, Any] | None
@@ -81,7 +85,16 @@ class CompiledRoute:
         return f"CompiledRoute({self.id!r}, {self.pattern.text!r})"
 
 
-def compile_route(route: Route, place: int, next_in_sequence: NextInSequence | None = None) -> CompiledRoute:
+CompileEdits = Callable[[HeaderEdits], Any]
+"""Brings header edits into the form that forwarding applies."""
+
+
+def compile_route(
+    route: Route,
+    place: int,
+    next_in_sequence: NextInSequence | None = None,
+    compile_edits: CompileEdits = lambda edits: edits,
+) -> CompiledRoute:
     """Prepare one route; `place` is its position in the file. RouteError says which key is wrong and why."""
     with _blaming(route, "path"):
         pattern = parse(route.path)
@@ -90,7 +103,6 @@ def compile_route(route: Route, place: int, next_in_sequence: NextInSequence | N
     methods = {method.upper() for method in route.methods}
     if "GET" in methods:
         methods.add("HEAD")
-    edits = route.rewrite or Rewrite()
     service, service_position = _service(route, pattern)
     return CompiledRoute(
         id=route.id,
@@ -106,8 +118,8 @@ def compile_route(route: Route, place: int, next_in_sequence: NextInSequence | N
         choose=_split(route, next_in_sequence),
         fixed=None if route.fixed_response is None else _fixed(route, route.fixed_response),
         rewrite=_rewriting(route, pattern),
-        request_headers=edits.request_headers,
-        response_headers=edits.response_headers,
+        request_headers=compile_edits(edits.request_headers),
+        response_headers=compile_edits(edits.response_headers),
         preserve_host=route.preserve_host,
         timeouts=route.timeouts,
         retries=route.retries,
@@ -176,6 +188,16 @@ def _fixed(route: Route, fixed: FixedResponse) -> _Fixed:
     if fixed.body and fixed.status in _WITHOUT_BODY:
         raise RouteError(route.id, "fixed_response.body", f"an answer with status {fixed.status} has no body")
     return _Fixed(fixed)
+
+
+def _edits(
+    route: Route, key: Literal["request_headers", "response_headers"], compile_edits: CompileEdits | None
+) -> object:
+    edits: HeaderEdits | None = getattr(route.rewrite, key, None)
+    if edits is None or not (edits.set or edits.remove):
+        return None
+    with _blaming(route, f"rewrite.{key}"):
+        return edits if compile_edits is None else compile_edits(edits)
 
 
 def _rewriting(route: Route, pattern: Pattern) -> Rewriting | None:

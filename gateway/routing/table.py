@@ -27,7 +27,7 @@ from ..exchange import Exchange, Headers, Plane
 from .hosts import ANY_HOST, ByHost, normal, order
 from .index import PathIndex
 from .patterns import Kind, parse
-from .routes import CompiledRoute, compile_route
+from .routes import CompiledRoute, CompileEdits, compile_route
 from .split import NextInSequence
 
 
@@ -35,13 +35,21 @@ class Table:
     """Immutable; read by all threads.
 
     routes: all of the configuration, in the order of the file; those of other listeners are left out.
+    next_in_sequence: counts a split's requests over all workers; None: each table counts for itself.
+    compile_edits: prepares the routes' header edits; None: they stay as configured.
     RouteError: a route that cannot be built.
     """
 
-    def __init__(self, routes: Sequence[Route], plane: Plane, next_in_sequence: NextInSequence | None = None) -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        plane: Plane,
+        next_in_sequence: NextInSequence | None = None,
+        compile_edits: CompileEdits = lambda edits: edits,
+    ) -> None:
         self.plane = plane
         self.routes = tuple(
-            compile_route(route, place, next_in_sequence)
+            compile_route(route, place, next_in_sequence, compile_edits)
             for place, route in enumerate(routes)
             if plane in route.listeners
         )

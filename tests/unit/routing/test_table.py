@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.config.model import Rewrite, Split
+from gateway.config.model import HeaderEdits, Rewrite, Split
 from gateway.errors import MethodNotAllowed, NoRoute
 from gateway.routing.routes import RouteError
 from gateway.routing.table import rows
@@ -241,6 +241,22 @@ def test_many_variables_cost_no_more_than_the_nodes_of_the_trie(monkeypatch):
     with pytest.raises(NoRoute):
         taken(found, "/a" * depth + "/nowhere")
     assert visited <= nodes <= (depth + 1) * len(patterns) + 1
+
+
+def test_header_edits_are_prepared_once_and_only_where_there_are_any():
+    edits = HeaderEdits(set={"X-A": "1"})
+    prepared = table("/a", route("/b", rewrite=Rewrite(request_headers=edits)), compile_edits=lambda one: [one])
+    assert [one.request_headers for one in prepared.routes] == [None, [edits]]
+    assert [one.response_headers for one in prepared.routes] == [None, None]
+
+
+def test_header_edits_that_cannot_be_applied_are_named():
+    def refuse(edits):
+        raise ValueError("no")
+
+    with pytest.raises(RouteError) as refused:
+        table(route("/b", rewrite=Rewrite(response_headers=HeaderEdits(remove=("X",)))), compile_edits=refuse)
+    assert refused.value.key == "rewrite.response_headers"
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ REPORT_SIZE: Final = 64 * 1024
 
 _WORD = 8
 _HEADER_WORDS = 8
-_GENERATION, _ACCEPTED, _LOADED_AT, _STOPPING, _REPORT = range(5)
+_GENERATION, _ACCEPTED, _LOADED_AT, _STOPPING, _REPORT, _REFUSED = range(6)
 _ROW_WORDS = 8  # one cache line, so that workers do not slow each other down
 _OCCUPANT, _ROW_GENERATION, _READY, _CONNECTIONS, _LEAVING, _CLOSED = range(6)
 _STAYS, _DRAINS, _STOPS = range(3)
@@ -195,6 +195,13 @@ class ControlPage:
         self._map[start : start + _REPORT_HEAD.size] = _REPORT_HEAD.pack(zlib.crc32(text), len(text))
         self._map[start + _REPORT_HEAD.size : start + _REPORT_HEAD.size + len(text)] = text
         self._words[_REPORT] = turn
+        if not ok:
+            self._words[_REFUSED] += 1
+
+    @property
+    def refused(self) -> int:
+        """How many reloads were refused since the start."""
+        return int(self._words[_REFUSED])
 
     @property
     def last_reload(self) -> Mapping[str, Any] | None:

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from gateway.state.control import REPORT_SIZE, SLOTS, Complaint, ControlPage, Runtime
+from gateway.config.problems import Problem
+from gateway.state.control import REPORT_SIZE, SLOTS, ControlPage, Runtime
 
 
 def in_a_fork(work) -> None:
@@ -100,7 +101,9 @@ def test_a_drain_may_turn_into_a_stop():
 def test_the_report_of_a_refused_reload_is_kept_with_its_places():
     page = ControlPage()
     page.report(
-        ok=False, at=1_700_000_000.5, complaints=[Complaint("unknown key", "routes[0].pth", 12, "gateway.yaml")]
+        ok=False,
+        at=1_700_000_000.5,
+        problems=[Problem(file="gateway.yaml", line=12, path="routes[0].pth", why="unknown key")],
     )
     assert page.last_reload == {
         "ok": False,
@@ -113,24 +116,24 @@ def test_the_report_of_a_refused_reload_is_kept_with_its_places():
 
 def test_a_report_too_long_tells_how_many_errors_are_left_out():
     page = ControlPage()
-    complaints = [Complaint("é" * 200, f"routes[{number}]", number) for number in range(1000)]
-    page.report(ok=False, at=0, complaints=complaints)
+    problems = [Problem(file="f", why="é" * 200, path=f"routes[{number}]", line=number) for number in range(1000)]
+    page.report(ok=False, at=0, problems=problems)
     told = page.last_reload
     assert told is not None
     assert 0 < len(told["errors"]) < 1000
     assert len(told["errors"]) + told["omitted"] == 1000
-    page.report(ok=False, at=0, complaints=[Complaint("x" * 2 * REPORT_SIZE)])
+    page.report(ok=False, at=0, problems=[Problem(file="f", why="x" * 2 * REPORT_SIZE)])
     assert page.last_reload is not None
     assert len(page.last_reload["errors"]) == 1
 
 
 def test_a_reader_never_sees_half_a_report():
     page = ControlPage()
-    page.report(ok=False, at=0, complaints=[Complaint("0" * 1000)])
+    page.report(ok=False, at=0, problems=[Problem(file="f", why="0" * 1000)])
     pid = os.fork()
     if not pid:
         for number in range(3000):
-            page.report(ok=False, at=0, complaints=[Complaint(str(number % 10) * (1000 + number % 7))])
+            page.report(ok=False, at=0, problems=[Problem(file="f", why=str(number % 10) * (1000 + number % 7))])
         os._exit(0)
     while not os.waitpid(pid, os.WNOHANG)[0]:
         told = page.last_reload
@@ -141,19 +144,11 @@ def test_a_reader_never_sees_half_a_report():
 
 def test_a_master_killed_in_the_middle_of_a_report_leaves_the_one_before():
     page = ControlPage()
-    page.report(ok=False, at=0, complaints=[Complaint("whole")])
+    page.report(ok=False, at=0, problems=[Problem(file="f", why="whole")])
     other = page._report_at(page._words[4] + 1)
     page._map[other : other + 64] = b"\xff" * 64
     assert page.last_reload is not None
     assert page.last_reload["errors"][0]["message"] == "whole"
-
-
-def test_a_complaint_reads_like_a_compiler_error():
-    assert (
-        str(Complaint("unknown key", "routes[0].pth", 12, "gateway.yaml"))
-        == "gateway.yaml:12: routes[0].pth: unknown key"
-    )
-    assert str(Complaint("cannot be read", file="gateway.yaml")) == "gateway.yaml: cannot be read"
 
 
 def test_a_process_without_a_master_serves_its_own_first_generation():

@@ -17,7 +17,7 @@ from .split import NextInSequence, Split
 
 V = TypeVar("V")
 CompileEdits = Callable[[HeaderEdits], object]
-"""Prepares header edits for whoever applies them. ValueError: they cannot be applied."""
+"""Brings header edits into the form that forwarding applies. ValueError: they cannot be applied."""
 
 _variable = re.compile(r"\{([^{}]*)\}").fullmatch
 _WITHOUT_BODY = (204, 205, 304)
@@ -41,7 +41,6 @@ class CompiledRoute:
     methods: None takes all. conditions: lower-case header name and value, None: any value.
     Of service, service_position (of the variable that names it in `path.split("/")`), choose and fixed one is set.
     rewrite: raw path to the raw path to forward; None: as sent.
-    request_headers, response_headers: the header edits in the form that `compile_edits` gave them.
     request_headers and response_headers: what `compile_edits` makes of the route's edits; None: it has none.
     timeouts and retries hold only the keys that the route names; None: none. Everything else is in `source`.
     """
@@ -85,10 +84,6 @@ class CompiledRoute:
         return f"CompiledRoute({self.id!r}, {self.pattern.text!r})"
 
 
-CompileEdits = Callable[[HeaderEdits], Any]
-"""Brings header edits into the form that forwarding applies."""
-
-
 def compile_route(
     route: Route,
     place: int,
@@ -118,8 +113,8 @@ def compile_route(
         choose=_split(route, next_in_sequence),
         fixed=None if route.fixed_response is None else _fixed(route, route.fixed_response),
         rewrite=_rewriting(route, pattern),
-        request_headers=compile_edits(edits.request_headers),
-        response_headers=compile_edits(edits.response_headers),
+        request_headers=_edits(route, "request_headers", compile_edits),
+        response_headers=_edits(route, "response_headers", compile_edits),
         preserve_host=route.preserve_host,
         timeouts=route.timeouts,
         retries=route.retries,
@@ -190,14 +185,12 @@ def _fixed(route: Route, fixed: FixedResponse) -> _Fixed:
     return _Fixed(fixed)
 
 
-def _edits(
-    route: Route, key: Literal["request_headers", "response_headers"], compile_edits: CompileEdits | None
-) -> object:
+def _edits(route: Route, key: Literal["request_headers", "response_headers"], compile_edits: CompileEdits) -> object:
     edits: HeaderEdits | None = getattr(route.rewrite, key, None)
     if edits is None or not (edits.set or edits.remove):
         return None
     with _blaming(route, f"rewrite.{key}"):
-        return edits if compile_edits is None else compile_edits(edits)
+        return compile_edits(edits)
 
 
 def _rewriting(route: Route, pattern: Pattern) -> Rewriting | None:

@@ -36,7 +36,7 @@ class Table:
 
     routes: all of the configuration, in the order of the file; those of other listeners are left out.
     next_in_sequence: counts a split's requests over all workers; None: each table counts for itself.
-    compile_edits: prepares the routes' header edits; None: they stay as configured.
+    compile_edits: brings the routes' header edits into the form that they carry.
     RouteError: a route that cannot be built.
     """
 

@@ -153,18 +153,15 @@ class Documents:
             self._purge(txn, now)
 
     def _purge(self, txn: Any, now: float) -> None:
-        freed = 0
-        with txn.cursor(db=self._documents) as cursor:
-            more = cursor.first()
-            while more:
-                name, stored = cursor.item()
-                if _DEADLINES.unpack_from(stored)[0] <= now:
-                    freed += _cost(name, stored)
-                    more = cursor.delete()  # moves on to the next one
-                else:
-                    more = cursor.next()
-        if freed:
-            self._note(txn, _USED, self._noted(txn, _USED) - freed)
+        expired = [
+            (name, _cost(name, stored))
+            for name, stored in txn.cursor(db=self._documents)
+            if _DEADLINES.unpack_from(stored)[0] <= now
+        ]
+        for name, _ in expired:
+            txn.delete(name, db=self._documents)
+        if expired:
+            self._note(txn, _USED, self._noted(txn, _USED) - sum(cost for _, cost in expired))
 
     def _used_with(self, txn: Any, name: bytes, stored: bytes) -> int:
         replaced = txn.get(name, db=self._documents)

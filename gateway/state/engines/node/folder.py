@@ -119,20 +119,28 @@ def _allocate(path: Path, size: int, *, grow: bool) -> None:
     if limit != resource.RLIM_INFINITY and limit < size:
         raise OSError(errno.EFBIG, f"the process may write {limit} bytes to a file (RLIMIT_FSIZE)")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    before = os.fstat(descriptor).st_size
     try:
         if grow:
             os.posix_fallocate(descriptor, 0, size)
-            return
-        while _libc.fallocate(descriptor, _KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(size)):
-            code = ctypes.get_errno()
-            if code == errno.EOPNOTSUPP:
-                break  # not every local filesystem can; then what is free now has to do
-            if code != errno.EINTR:
-                raise OSError(code, os.strerror(code))
-        else:
-            return
-        free = os.fstatvfs(descriptor)
-        if free.f_bavail * free.f_frsize + os.fstat(descriptor).st_size < size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        elif not _reserve(descriptor, size):
+            # Not every local filesystem can; then what is free now has to do.
+            disk = os.fstatvfs(descriptor)
+            if disk.f_bavail * disk.f_frsize + before < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        os.ftruncate(descriptor, before)  # gives back what was set aside before the disk was full
+        raise
     finally:
         os.close(descriptor)
+
+
+def _reserve(descriptor: int, size: int) -> bool:
+    """fallocate(2) with FALLOC_FL_KEEP_SIZE, which `os` does not have. False where the filesystem does not know it."""
+    while _libc.fallocate(descriptor, _KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(size)):
+        code = ctypes.get_errno()
+        if code == errno.EOPNOTSUPP:
+            return False
+        if code != errno.EINTR:
+            raise OSError(code, os.strerror(code))
+    return True

@@ -95,7 +95,7 @@ class Connection(Responder):
                 body = environ["wsgi.input"] = LengthBody(self, length, service.max_body, expects)
             else:
                 body = environ["wsgi.input"] = ChunkedBody(self, service.limits, service.max_body, expects)
-            if not self.respond(environ, head, body, persistent and not service.draining):
+            if not self.respond(environ, head, body, persistent):
                 return DONE
             buf = self.buf
             served = True

@@ -63,8 +63,7 @@ class Responder(Client):
         try:
             if self._status is None:
                 raise AssertionError("the application did not call start_response")
-            if body is not None:
-                persistent = persistent and self._reusable(body)
+            persistent = persistent and self._may_persist(body)
             line = connection_line(persistent, environ["SERVER_PROTOCOL"] == "HTTP/1.1")
             data = result[0] if len(result) == 1 else b"".join(result)
             first, data = whole(self._status, self._headers, data, environ["REQUEST_METHOD"], line)
@@ -129,8 +128,7 @@ class Responder(Client):
             raise AssertionError("the application did not call start_response")
         if self._written:
             piece = b"".join([*self._written, piece or b""])
-        if body is not None:
-            persistent = persistent and self._reusable(body)
+        persistent = persistent and self._may_persist(body)
         at_least_11 = environ["SERVER_PROTOCOL"] == "HTTP/1.1"
         first, framing, persistent = streamed(self._status, self._headers, method, at_least_11, persistent)
         self._begun = True
@@ -182,6 +180,10 @@ class Responder(Client):
         if not persistent:
             self.end()
         return persistent
+
+    def _may_persist(self, body: Body) -> bool:
+        """What the answer may promise."""
+        return not self.service.draining and (body is None or self._reusable(body))
 
     def _reusable(self, body: LengthBody | ChunkedBody) -> bool:
         """Whether the rest of the body, if there is one, is worth reading for the sake of the connection."""

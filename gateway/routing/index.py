@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from sys import intern
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from .anchors import Key, ways
 from .patterns import Pattern
@@ -51,6 +51,7 @@ class PathIndex(Generic[E]):
             else:
                 depth = max(depth, len(pattern.segments))
                 self._root.add(pattern, entry)
+        self._root.rank_terminals()
         self._regexes = RegexIndex(regexes) if regexes else None
         if self._regexes:
             depth = max(depth, self._regexes.depth)
@@ -68,7 +69,7 @@ class PathIndex(Generic[E]):
         # Split no further than the trie is deep: what a path is longer by costs nothing.
         segments = path.split("/", self._cuts)
         end = len(segments)
-        found: list[tuple[E, ...]] = []
+        found: list[_Terminal] = []
         node = self._root
         at = 1
         later: list[tuple[_Node[E], int]] = []  # the variables that were left aside for a literal
@@ -96,13 +97,18 @@ class PathIndex(Generic[E]):
                 break
             node, at = later.pop()
         if forked:
-            found.sort(key=lambda entries: entries[0].pattern.order)
+            found.sort()
         else:
             found.reverse()  # on one way down each find goes before those above it
-        for entries in found:
-            yield from entries
+        for terminal in found:
+            yield from terminal[1:]
         if self._regexes is not None:
             yield from self._regexes.candidates(path, segments)
+
+
+_Terminal = tuple[Any, ...]
+"""(rank, entry, entry, …), or (): the entries of one pattern, and a number that sorts it among the patterns that match
+the same path. One object and not two, see above."""
 
 
 class _Node(Generic[E]):
@@ -113,8 +119,8 @@ class _Node(Generic[E]):
     def __init__(self) -> None:
         self.literals: dict[str, _Node[E]] | None = None
         self.variable: _Node[E] | None = None
-        self.ends: tuple[E, ...] = ()
-        self.prefixes: tuple[E, ...] = ()
+        self.ends: _Terminal = ()
+        self.prefixes: _Terminal = ()
 
     def add(self, pattern: Pattern, entry: E) -> None:
         node = self
@@ -128,9 +134,29 @@ class _Node(Generic[E]):
                     node.variable = _Node()
                 node = node.variable
         if pattern.kind == "prefix":
-            node.prefixes += (entry,)
+            node.prefixes = (*(node.prefixes or (pattern.order,)), entry)
         else:
-            node.ends += (entry,)
+            node.ends = (*(node.ends or (pattern.order,)), entry)
+
+    def rank_terminals(self) -> None:
+        """Put numbers in the place of the patterns' orders."""
+        nodes = list(self._all())
+        orders = sorted({terminal[0] for node in nodes for terminal in (node.ends, node.prefixes) if terminal})
+        ranks = {order: rank for rank, order in enumerate(orders)}
+        for node in nodes:
+            if node.ends:
+                node.ends = (ranks[node.ends[0]], *node.ends[1:])
+            if node.prefixes:
+                node.prefixes = (ranks[node.prefixes[0]], *node.prefixes[1:])
+
+    def _all(self) -> Iterator[_Node[E]]:
+        nodes = [self]
+        while nodes:
+            node = nodes.pop()
+            yield node
+            nodes += (node.literals or {}).values()
+            if node.variable is not None:
+                nodes.append(node.variable)
 
 
 class RegexIndex(Generic[E]):

@@ -20,13 +20,14 @@ from hashlib import blake2b
 from gateway.clock import Clock
 from gateway.errors import StoreFull
 from gateway.state.engines import REUSE_AFTER
-from gateway.state.engines.node.segment import ALLOCATED, COLUMNS, DIGEST, FOLD, RELEASES, WORD, Segment
+from gateway.state.engines.node.segment import ALLOCATED, COLUMNS, DIGEST, FOLD, NAME, RELEASES, WORD, Segment
 from gateway.state.engines.node.workers import Workers
 
 # What a column is. A released one still takes part in folds, for what is added late.
 _TOTAL, _HELD, _RELEASED_TOTAL, _RELEASED_HELD = 1, 2, 3, 4
 _RELEASE = {_TOTAL: _RELEASED_TOTAL, _HELD: _RELEASED_HELD}
 _NOBODY = bytes(DIGEST)
+_LENGTH = 2  # bytes in front of a name
 
 
 class Cells:
@@ -39,6 +40,7 @@ class Cells:
         self._workers = workers
         self._clock = clock
         self._digests = layout.digests
+        self._names = layout.names
         self._kinds = layout.kinds // WORD
         self._bases = layout.bases // WORD
         self._released = layout.released // WORD
@@ -64,12 +66,31 @@ class Cells:
         """Changes whenever a column that was known may belong to another key."""
         return int(self._words[RELEASES])
 
-    def column(self, digest: bytes, held: bool) -> int:
+    def column(self, name: bytes, held: bool) -> int:
+        digest = _digest(name)
         with self._workers.exclusive():
             found = self._find(digest)
-            return self._allocate(digest, held) if found is None else found
+            return self._allocate(name, digest, held) if found is None else found
 
-    def release(self, digest: bytes) -> None:
+    def columns(self, prefix: bytes) -> dict[bytes, int]:
+        """The names that begin with `prefix`, and their columns.
+
+        Without the lock, which a walk over all columns would hold for milliseconds: a name counts when it has the
+        digest that stands for its column, so one that is just being written, or left by a former owner, does not.
+        """
+        found: dict[bytes, int] = {}
+        memory = self._memory
+        for column in range(self._words[ALLOCATED]):
+            at = self._names + column * NAME + _LENGTH
+            if memory[at : at + len(prefix)] == prefix:
+                name = memory[at : at + int.from_bytes(memory[at - _LENGTH : at], "little")]
+                digest = self._digests + column * DIGEST
+                if _digest(name) == memory[digest : digest + DIGEST]:
+                    found[name] = column
+        return found
+
+    def release(self, name: bytes) -> None:
+        digest = _digest(name)
         with self._workers.exclusive():
             column = self._find(digest)
             if column is not None:
@@ -79,7 +100,7 @@ class Cells:
                 )
                 self._doubles[self._released + column] = self._clock.monotonic()
                 words[self._kinds + column] = _RELEASE[words[self._kinds + column]]
-                self._name(column, _NOBODY)
+                self._own(column, _NOBODY)
 
     def fold(self, slot: int) -> None:
         """Take a dead worker's row out of the sums and let its slot go; under `workers.exclusive`."""
@@ -116,7 +137,7 @@ class Cells:
             at = self._memory.find(digest, at + 1, end)
         return None
 
-    def _allocate(self, digest: bytes, held: bool) -> int:
+    def _allocate(self, name: bytes, digest: bytes, held: bool) -> int:
         """Each step leaves a column that is either nobody's or wholly its new owner's, should this process die."""
         words = self._words
         column: int = words[ALLOCATED]
@@ -125,7 +146,11 @@ class Cells:
             column = self._rested(held)
         words[self._bases + column] = 0
         words[self._bases + column] = 0 if held else self.total(column, held)
-        self._name(column, digest)
+        if len(name) <= NAME - _LENGTH:
+            text = len(name).to_bytes(_LENGTH, "little") + name
+            at = self._names + column * NAME
+            self._memory[at : at + len(text)] = text
+        self._own(column, digest)
         words[self._kinds + column] = _HELD if held else _TOTAL
         if fresh:
             words[ALLOCATED] = column + 1
@@ -146,7 +171,7 @@ class Cells:
             raise StoreFull(f"all {COLUMNS} counters are in use")
         return best
 
-    def _name(self, column: int, digest: bytes) -> None:
+    def _own(self, column: int, digest: bytes) -> None:
         at = self._digests + column * DIGEST
         self._memory[at : at + DIGEST] = digest
 
@@ -158,7 +183,7 @@ class NodeCounters:
         self.held = held
         self.row = cells.row
         self._cells = cells
-        self._name = name
+        self._prefix = f"{name}\0".encode()
         self._sweep_if_due = sweep_if_due
         self._known: tuple[int, dict[str, int]] = (-1, {})  # columns as of a number of releases; replaced whole
 
@@ -171,15 +196,20 @@ class NodeCounters:
         found = known.get(key)
         if found is None:
             # Read before the look-up: a release since then makes this entry void.
-            found = known[key] = self._cells.column(self._digest(key), self.held)
+            found = known[key] = self._cells.column(self._prefix + key.encode(), self.held)
         return found
+
+    def columns(self) -> dict[str, int]:
+        start = len(self._prefix)
+        return {name[start:].decode(): column for name, column in self._cells.columns(self._prefix).items()}
 
     def total(self, column: int) -> int:
         self._sweep_if_due()
         return self._cells.total(column, self.held)
 
     def release(self, key: str) -> None:
-        self._cells.release(self._digest(key))
+        self._cells.release(self._prefix + key.encode())
 
-    def _digest(self, key: str) -> bytes:
-        return blake2b(f"{self._name}\0{key}".encode(), digest_size=DIGEST).digest()
+
+def _digest(name: bytes) -> bytes:
+    return blake2b(name, digest_size=DIGEST).digest()

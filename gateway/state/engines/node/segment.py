@@ -7,7 +7,7 @@ last process that has it. All of it but the mutexes starts as zeros, and memory 
     topics    a word per topic hash: changes when the topic's version does
     present   a word per worker slot: 1 while its row is in use
     notices   a word per worker slot: how many notices it has given; never falls
-    digests, kinds, bases, released    one each per column
+    digests, kinds, bases, released, names    one each per column
     retired   twice a word per column: what dead workers counted
     rows      a word per column, per worker slot
     tables    per table: sets' heads (mutex, word), then slots
@@ -30,6 +30,7 @@ WORKERS = 512  # worker slots; a reload needs two per worker
 COLUMNS = 16384
 TOPICS = 1024  # two topics that share a word only cause a look for nothing
 DIGEST = 16
+NAME = 512  # bytes of a column's name with its length; a longer one counts like any other, only no report lists it
 
 # Words of the header.
 MAGIC, MAX_SIZE, ROSTER, FOLD, ALLOCATED, RELEASES, DEATHS = range(7)
@@ -65,6 +66,7 @@ class Layout:
         self.kinds = self._take(COLUMNS * WORD)
         self.bases = self._take(COLUMNS * WORD)
         self.released = self._take(COLUMNS * WORD)
+        self.names = self._take(COLUMNS * NAME)
         self.retired = self._take(2 * COLUMNS * WORD)
         self.rows = self._take(WORKERS * COLUMNS * WORD)
         # Limits by client make many small records; everything larger comes by the instance.

@@ -6,12 +6,15 @@ import argparse
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+if TYPE_CHECKING:
+    from gateway.config.problems import Problem
 
 DEFAULT: Final = "conf/gateway.yaml"
 EX_CONFIG: Final = 78  # sysexits.h: the configuration cannot be used
@@ -19,7 +22,15 @@ EX_CONFIG: Final = 78  # sysexits.h: the configuration cannot be used
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0, 1 for a failure, 2 for wrong usage, 78 for a configuration that cannot be used."""
-    chosen = _parser().parse_args(arguments)
+    own = list(sys.argv[1:] if arguments is None else arguments)
+    behind: list[str] = []
+    if "--" in own:
+        own, behind = own[: own.index("--")], own[own.index("--") + 1 :]
+    parser = _parser()
+    chosen = parser.parse_args(own)
+    if behind and chosen.run is not _run:
+        parser.error("only run passes options on")
+    chosen.gunicorn = behind
     status: int = chosen.run(chosen)
     return status
 
@@ -33,9 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--reload", action="store_true", help="SIGHUP after an edit of the configuration, restart after one of code"
     )
-    run.add_argument(
-        "gunicorn", nargs="*", metavar="-- OPTION", help="more options for gunicorn, such as -- --pid gateway.pid"
-    )
+    run.usage = "gateway run [-h] [--workers N] [--reload] [FILE] [-- GUNICORN_OPTION ...]"
 
     check = _command(commands, "check", _check, "examine a configuration as a start does: exit 0 or 78", file=True)
     check.add_argument("--json", action="store_true", help="errors and warnings as JSON, for editors")
@@ -90,9 +99,33 @@ def _exec(command: list[str], env: dict[str, str]) -> NoReturn:
 
 
 def _check(chosen: argparse.Namespace) -> int:
-    """In a process of its own: it imports what the configuration names, as a start does in a child."""
-    command = [sys.executable, "-m", "gateway.server.check", str(chosen.file), *(["--json"] if chosen.json else [])]
-    return subprocess.run(command, check=False).returncode  # noqa: S603
+    from gateway.config.examine import examine
+    from gateway.config.problems import ConfigErrors
+
+    sys.path.insert(0, os.getcwd())  # as gunicorn does, for the modules that the configuration names
+    errors: Sequence[Problem] = ()
+    warnings: Sequence[Problem] = ()
+    try:
+        config = examine(chosen.file)
+    except ConfigErrors as found:
+        errors = found.problems
+    else:
+        warnings = config.warnings
+    if chosen.json:
+        told = {"ok": not errors, "errors": list(map(_told, errors)), "warnings": list(map(_told, warnings))}
+        print(json.dumps(told, indent=2))
+    else:
+        for problem in errors:
+            print(problem, file=sys.stderr)
+        for problem in warnings:
+            print(f"{problem} (warning)", file=sys.stderr)
+        if not errors:
+            print(f"{chosen.file}: valid, {len(config.routes)} routes, {len(config.services)} services")
+    return EX_CONFIG if errors else 0
+
+
+def _told(problem: Problem) -> dict[str, Any]:
+    return {**asdict(problem), "message": problem.message}
 
 
 def _routes(chosen: argparse.Namespace) -> int:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from .built import refuse_unbuilt
-from .checks import CHECKS
+from .checks import CHECKS, Check
 from .document import Document
 from .include import join_included, read_file
 from .model import Cache, Config, Defaults, Service, State
@@ -23,10 +23,12 @@ from .scalars import Scalars
 from .shape import Section, shape_of
 
 
-def load(path: str | os.PathLike[str], environment: Mapping[str, str] = os.environ) -> Config:
+def load(
+    path: str | os.PathLike[str], environment: Mapping[str, str] = os.environ, *, also: Iterable[Check] = ()
+) -> Config:
     """The configuration that a file holds. ConfigErrors carries every problem of it, each with its place.
 
-    path: also names the file in messages. environment: what `${NAME}` is looked up in.
+    path: also names the file in messages. environment: what `${NAME}` is looked up in. also: more checks.
     """
     main = Path(os.path.abspath(path))
     digest = hashlib.sha256()
@@ -36,7 +38,7 @@ def load(path: str | os.PathLike[str], environment: Mapping[str, str] = os.envir
         raise ConfigErrors(document.problems)
     document.root = root
     config = _read(document, main, environment, digest)
-    for check in CHECKS:
+    for check in (*CHECKS, *also):
         check(config, document)
     refuse_unbuilt(config, defaults_in(main.parent), document)
     if document.problems:

@@ -7,14 +7,15 @@ import signal
 from typing import Any
 
 from gateway.config.model import Config
+from gateway.exchange import Plane
 from gateway.server import logger, pinning, tls
-from gateway.server.examine import PLANES
 from gateway.server.http1 import HeadLimits
 from gateway.server.listeners import binds
 from gateway.server.plan import WorkerPlan
 from gateway.server.roster import Post
 from gateway.state.control import ControlPage, Runtime
 
+PLANES: tuple[Plane, ...] = ("external", "internal")
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _MASTER_ONLY = (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 

@@ -17,12 +17,12 @@ from typing import Any, Final, NoReturn
 
 import structlog
 
+from gateway.config.examine import EX_CONFIG, examine
 from gateway.config.model import Config
 from gateway.config.problems import ConfigErrors
 from gateway.server import hooks, listeners, logger, shared
 from gateway.server import settings as gunicorn_settings
 from gateway.server.examination import Examination, Outcome
-from gateway.server.examine import EX_CONFIG, examine
 from gateway.server.master import GatewayArbiter
 from gateway.server.roster import Generation, Roster
 from gateway.state.engines import StateError

@@ -117,6 +117,7 @@ class GatewayProcess:
         workers: int = 1,
         env: Mapping[str, str] | None = None,
         folder: Path | None = None,
+        cwd: Path = ROOT,
         arguments: Iterable[str] = (),
         command: Iterable[str] = REAL,
     ) -> None:
@@ -128,6 +129,7 @@ class GatewayProcess:
         self.external_port, self.internal_port = (one.port for one in self._reservations)
         self._workers = workers
         self._command = [*command, *arguments]
+        self._cwd = cwd
         self._env = dict(env or {})
         self.process: subprocess.Popen[bytes] | None = None
         self.write(config)
@@ -164,7 +166,7 @@ class GatewayProcess:
         }
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                self._command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                self._command, cwd=self._cwd, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
         if wait:
@@ -203,12 +205,22 @@ class GatewayProcess:
         self.signal(signal.SIGHUP)
 
     def reload(self, config: Mapping[str, Any] | str | None = None, *, timeout: float = 10.0) -> int:
-        """Write `config` (None: leave the file), SIGHUP, wait until a new generation is told; its number."""
-        before = self.generation
+        """Write `config` (None: leave the file), SIGHUP, wait until it takes every new connection; its generation."""
+        before = self.readyz["last_reload"]
         if config is not None:
             self.write(config)
         self.hup()
-        return int(eventually(lambda: self.generation > before and self.generation, timeout, what="a new generation"))
+
+        def reloaded() -> bool:
+            report = self.readyz["last_reload"]
+            if report == before:
+                return False
+            if not report["ok"]:
+                raise RuntimeError(f"the reload was refused: {report['errors']}")
+            return True
+
+        eventually(reloaded, timeout, what="the reload")
+        return self.generation
 
     @property
     def readyz(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated
 
 from . import addresses, patterns
@@ -192,7 +193,7 @@ TOKEN = _text("name", "a name without spaces and separators", TOKEN_PATTERN)
 ORIGIN = Unit(
     "origin", "*, https://app.example.com, https://*.example.com, or ~ and a regular expression", _checked_by(_origin)
 )
-SHA256 = _text("hash", "64 hexadecimal digits", "[0-9A-Fa-f]{64}")
+SHA256 = replace(_text("hash", "64 hexadecimal digits", "[0-9A-Fa-f]{64}"), secret=True)
 EXPIRY = Unit("date", "a date such as 2027-01-01", _checked_by(_expiry))
 
 Name = Annotated[str, NAME]

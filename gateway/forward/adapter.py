@@ -15,7 +15,14 @@ import requests
 from requests.adapters import BaseAdapter
 
 from gateway.config import model
-from gateway.errors import DeadlineExceeded, PoolExhausted, UpstreamFailure, UpstreamReset, UpstreamTimeout
+from gateway.errors import (
+    ConnectTimeout,
+    DeadlineExceeded,
+    PoolExhausted,
+    UpstreamFailure,
+    UpstreamReset,
+    UpstreamTimeout,
+)
 
 from . import responses
 from .answers import Head
@@ -100,6 +107,8 @@ class InstanceAdapter(BaseAdapter):
         """What the client gets behind the head; the connection is given back as soon as the body is here."""
         if method == "HEAD" or head.status in _BODILESS:
             body = b""
+            if head.status == 204 and head.length is not None:  # RFC 9110, 8.6: it must not have one
+                head.headers[:] = [field for field in head.headers if field[0].lower() != "content-length"]
         elif head.chunked:
             decoder = ChunkDecoder()
             body = decoder.feed(connection.buffer)
@@ -140,7 +149,7 @@ class InstanceAdapter(BaseAdapter):
         except BaseException as error:
             self.pool.cancel()
             if isinstance(error, UpstreamFailure):
-                raise self.failure(error) from None
+                raise self.failure(error, deadline) from None
             raise
 
     # --- for AnswerBody
@@ -152,11 +161,12 @@ class InstanceAdapter(BaseAdapter):
 
     def failure(self, error: Exception, deadline: float | None = None) -> Exception:
         """The refusal that an error on this instance's connection means; what is none of it comes back as it is."""
-        if isinstance(error, TimeoutError):
-            if deadline is not None and self._now() >= deadline:
-                error = DeadlineExceeded("The request's time was used up before the backend answered")
-            else:
-                error = UpstreamTimeout("The backend sent nothing more within timeouts.upstream")
+        if isinstance(error, TimeoutError | ConnectTimeout) and deadline is not None and self._now() >= deadline:
+            sent = not isinstance(error, ConnectTimeout)
+            error = DeadlineExceeded("The request's time was used up before the backend answered")
+            error.sent = sent
+        elif isinstance(error, TimeoutError):
+            error = UpstreamTimeout("The backend sent nothing more within timeouts.upstream")
         elif isinstance(error, OSError):
             error = UpstreamReset(f"The backend ended the connection: {error.strerror or error or 'before its answer'}")
         if isinstance(error, UpstreamFailure):

@@ -23,6 +23,7 @@ from . import answers
 RECEIVE = 64 * 1024  # bytes that one recv may return
 _SLACK = 0.05  # seconds by which a recv may outlast its limit, so that the timeout is not set anew for each request
 _LEAST = 0.001  # seconds; a socket timeout of 0 would mean none
+_BEGINNING = b"HTTP/1."
 _INTERIM = 16  # interim answers (1xx) that one request may get
 _NEVER = float("inf")
 
@@ -81,15 +82,17 @@ class Connection:
         for _ in range(_INTERIM + 1):
             buffer = self.buffer or self.receive(limit)
             end = buffer.find(b"\r\n\r\n")
-            while end < 0:
-                if len(buffer) > answers.MAX_HEAD:
-                    raise AnswerTooLarge(f"The head of the backend's answer is over {answers.MAX_HEAD} bytes")
+            while end < 0 and len(buffer) <= answers.MAX_HEAD:
+                if not buffer.startswith(_BEGINNING[: len(buffer)]):
+                    raise BadAnswer("The backend's answer does not begin with an HTTP/1 status line")
                 data = self.receive(limit) if buffer else b""
                 if not data:
                     raise Closed
                 searched = max(0, len(buffer) - 3)
                 buffer += data
                 end = buffer.find(b"\r\n\r\n", searched)
+            if not 0 <= end <= answers.MAX_HEAD:
+                raise AnswerTooLarge(f"The head of the backend's answer is over {answers.MAX_HEAD} bytes")
             head = answers.parse(buffer[:end])
             self.buffer = buffer[end + 4 :]
             if head.status >= 200:

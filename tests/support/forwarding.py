@@ -6,7 +6,7 @@ import io
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +19,7 @@ from gateway.forward.resolver import Resolver, system_lookup
 from gateway.forward.sessions import Sessions
 
 PSEUDONYM = "gateway-under-test"
-QUICK = Timeouts(connect=0.3, request=5.0, upstream=0.5, idle=60.0, dns=0.3)
+PATIENT = Timeouts(connect=5.0, request=30.0, upstream=20.0, idle=60.0, dns=5.0)
 
 _numbers = itertools.count()
 
@@ -44,7 +44,7 @@ def make_exchange(
     chunked: bool = False,
     trusted: bool = False,
     peer: str = "192.0.2.7",
-    timeouts: Timeouts = QUICK,
+    timeouts: Timeouts = PATIENT,
     request_headers: Edits | None = None,
     response_headers: Edits | None = None,
     preserve_host: bool = True,
@@ -86,15 +86,12 @@ class Forwarding:
         pool: int = 64,
         tls: UpstreamTls | None = None,
         lookup: Any = system_lookup,
-        idle: float = 60.0,
     ) -> None:
         self.resolver = Resolver(lookup)
         self.resolver.start()
         self.sessions = Sessions(self.resolver, rule)
         self.forward = Forward(self.sessions, PSEUDONYM)
-        self.settings = Service(
-            pool=Pool(max_connections=pool), tls=tls, timeouts=replace(QUICK, idle=idle, connect=QUICK.connect)
-        )
+        self.settings = Service(pool=Pool(max_connections=pool), tls=tls, timeouts=PATIENT)
 
     def __enter__(self) -> Forwarding:
         return self

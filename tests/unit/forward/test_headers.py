@@ -51,7 +51,8 @@ def test_bytes_beyond_ascii_pass():
     [
         "Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade",
         "HTTP2-Settings", "Proxy-Authenticate", "Proxy-Authorization", "Proxy", "Expect", "X-Original-URL",
-        "X-Rewrite-URL", "X-HTTP-Method-Override", "X-Real-IP", "X-Forwarded-Anything", "X-Gateway-Subject", "Forwarded",
+        "X-Rewrite-URL", "X-HTTP-Method-Override", "X-Real-IP",
+        "X-Forwarded-Anything", "X-Gateway-Subject", "Forwarded",
     ],
 )  # fmt: skip
 def test_fields_of_one_connection_and_of_the_gateway_go(name):

@@ -10,9 +10,12 @@ one counted.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import threading
+import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -51,45 +54,34 @@ class Cells(NamedTuple):
     microseconds: int
 
 
-class Caps:
-    """At most `limit` values a label over all workers; the rest is counted as "other".
+class RequestMetrics:
+    """Counts requests. counters: of the state engine, kept over a worker's death. now: monotonic seconds.
 
-    Label values come from outside (a service's name out of a path), so without a cap a client could fill the store.
+    max_label_values: how many routes and how many services have a label value of their own; the rest is "other". They
+    come from outside (a service's name out of a path), so without a cap a client could fill the store. The cap is one
+    for all workers, each of which looks once a second what the others count. All metrics together take at most half of
+    the engine's columns: the rest is for what serving needs.
     """
 
-    def __init__(self, limit: int, known: Callable[[], Iterable[tuple[str, str]]]) -> None:
-        self._limit = limit
-        self._known = known  # (label, value) pairs that any worker counts already
-        self._values: dict[str, set[str]] = {}
-
-    def admit(self, label: str, value: str) -> str:
-        values = self._values.setdefault(label, set())
-        if value in values:
-            return value
-        if len(values) < self._limit:
-            for other, seen in self._known():
-                self._values.setdefault(other, set()).add(seen)
-        if value not in values:
-            if len(values) >= self._limit:
-                return OTHER
-            values.add(value)
-        return value
-
-
-class RequestMetrics:
-    """Counts requests. `counters`: of the state engine, kept over a worker's death. max_label_values: see Caps."""
-
-    def __init__(self, counters: Counters, max_label_values: int) -> None:
+    def __init__(self, counters: Counters, max_label_values: int, now: Callable[[], float] = time.monotonic) -> None:
         self._counters = counters
         self._row = counters.row
-        self._lock = threading.Lock()  # guards _caps, and that a label set is resolved once
-        self._caps = Caps(max_label_values, self._known)
+        self._most_values = max_label_values
+        self._most_columns = len(counters.row) // 2
+        self._now = now
+        self._lock = threading.Lock()  # guards all below, and that a label set is resolved once
+        self._look_at = -math.inf
+        self._known: set[str] = set()  # keys of all workers' columns, as last seen
+        self._values: dict[str, set[str]] = {"route": set(), "service": set()}  # label values in these keys
         # Read without the lock: an entry never changes. Bounded: label sets beyond the caps are many, so when it is
         # full it is forgotten and built up again.
         self._cells: dict[tuple[str, str, str, int, str], Cells] = {}
         self._capacity = 4 * max_label_values + 1000
         # Taken now, while there surely are columns: for what comes when there are none left.
-        self._overflow = {plane: self._columns(plane, OTHER, OTHER, OTHER, "") for plane in ("external", "internal")}
+        self._overflow = {
+            plane: self._take(_request_key(plane, OTHER, OTHER, OTHER, ""), _duration_keys(plane, OTHER))
+            for plane in ("external", "internal")
+        }
 
     def observe(self, exchange: Exchange, status: int, reason: str | None, seconds: float) -> None:
         """One request is over, `seconds` after its head was whole."""
@@ -108,33 +100,45 @@ class RequestMetrics:
         if reason == UnknownService.reason:
             service = ""  # a name out of a client's path: as a label value it would take a service's place
         with self._lock:
-            route = self._caps.admit("route", route)
-            service = self._caps.admit("service", service)
-            try:
-                cells = self._columns(plane, route, service, str(status), reason)
-            except StoreFull:
-                cells = self._overflow[plane]
+            self._look()
+            route, service = self._admit("route", route), self._admit("service", service)
+            request, durations = _request_key(plane, route, service, str(status), reason), _duration_keys(plane, route)
+            missing = {request, *durations} - self._known
+            cells = self._overflow[plane]
+            if not missing or len(self._known) + len(missing) <= self._most_columns:
+                with contextlib.suppress(StoreFull):  # others took what was left
+                    cells = self._take(request, durations)
             if len(self._cells) >= self._capacity:
                 self._cells.clear()
             self._cells[key] = cells
             return cells
 
-    def _columns(self, plane: str, route: str, service: str, status: str, reason: str) -> Cells:
-        """The columns of a label set. StoreFull when there are none left."""
-        column = self._counters.column
-        duration = _SEPARATOR.join(("d", plane, route))
-        return Cells(
-            column(_SEPARATOR.join(("r", plane, route, service, status, reason))),
-            tuple(column(f"{duration}{_SEPARATOR}{index}") for index in range(len(BUCKETS) + 1)),
-            column(f"{duration}{_SEPARATOR}sum"),
-        )
+    def _look(self) -> None:
+        """See what all workers count, at most once a second: it is a walk over all columns."""
+        now = self._now()
+        if now >= self._look_at:
+            self._look_at = now + 1.0
+            for key in self._counters.columns().keys() - self._known:
+                self._note(key)
 
-    def _known(self) -> Iterator[tuple[str, str]]:
-        for key in self._counters.columns():
-            family, *labels = key.split(_SEPARATOR)
-            if family == "r":
-                yield "route", labels[1]
-                yield "service", labels[2]
+    def _note(self, key: str) -> None:
+        self._known.add(key)
+        family, *labels = key.split(_SEPARATOR)
+        if family == "r":
+            self._values["route"].add(labels[1])
+            self._values["service"].add(labels[2])
+
+    def _admit(self, label: str, value: str) -> str:
+        values = self._values[label]
+        return value if value in values or len(values) < self._most_values else OTHER
+
+    def _take(self, request: str, durations: Sequence[str]) -> Cells:
+        """The columns of a label set. StoreFull when there are none left."""
+        *buckets, total = map(self._counters.column, durations)
+        cells = Cells(self._counters.column(request), tuple(buckets), total)
+        for key in (request, *durations):
+            self._note(key)
+        return cells
 
     def families(self) -> Iterator[Any]:
         """What prometheus_client writes: both families, summed over all workers."""
@@ -156,6 +160,15 @@ class RequestMetrics:
             duration.add_metric([plane, route], _cumulative(cells), cells.get("sum", 0) / 1e6)
         yield requests
         yield duration
+
+
+def _request_key(plane: str, route: str, service: str, status: str, reason: str) -> str:
+    return _SEPARATOR.join(("r", plane, route, service, status, reason))
+
+
+def _duration_keys(plane: str, route: str) -> list[str]:
+    """Of the buckets, then of the sum."""
+    return [_SEPARATOR.join(("d", plane, route, part)) for part in (*map(str, range(len(BUCKETS) + 1)), "sum")]
 
 
 def _cumulative(cells: Mapping[str, int]) -> list[tuple[str, float]]:

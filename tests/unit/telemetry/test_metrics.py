@@ -88,11 +88,53 @@ def test_label_values_beyond_the_cap_are_counted_as_other():
 
 def test_the_cap_counts_the_values_of_all_workers():
     shared = counters()
-    first, second = RequestMetrics(shared, 5), RequestMetrics(shared, 5)
+    seconds = iter(range(1000))
+    first, second = (RequestMetrics(shared, 5, lambda: float(next(seconds))) for _ in range(2))
     for number in range(10):
         first.observe(exchange(service=f"first-{number}"), 200, None, 0.01)
         second.observe(exchange(service=f"second-{number}"), 200, None, 0.01)
-    assert len({key[1] for key in requests(first)}) <= 5
+    assert len({key[1] for key in requests(first)}) == 5
+
+
+def test_what_others_count_is_looked_up_at_most_once_a_second():
+    looks = 0
+
+    class Counting:
+        def __init__(self, of):
+            self.row, self.column, self.total, self._of = of.row, of.column, of.total, of
+
+        def columns(self):
+            nonlocal looks
+            looks += 1
+            return self._of.columns()
+
+    now = 0.0
+    metrics = RequestMetrics(Counting(counters()), 1000, lambda: now)
+    for number in range(50):
+        metrics.observe(exchange(service=f"service-{number}"), 200, None, 0.01)
+    assert looks == 1
+    now = 1.0
+    metrics.observe(exchange(service="late"), 200, None, 0.01)
+    assert looks == 2
+
+
+def test_metrics_leave_half_of_the_columns_to_others():
+    shared = counters(columns=400)
+    metrics = RequestMetrics(shared, 1000)
+    for number in range(100):
+        metrics.observe(exchange(route=f"route-{number}"), 200, None, 0.01)
+    assert len(shared.columns()) <= 200
+    assert sum(requests(metrics).values()) == 100
+
+
+def test_label_sets_that_are_counted_already_need_no_room():
+    shared = counters(columns=120)
+    first = RequestMetrics(shared, 1000)
+    for number in range(20):
+        first.observe(exchange(route=f"route-{number}"), 200, None, 0.01)
+    second = RequestMetrics(shared, 1000)
+    second.observe(exchange(route="route-0"), 200, None, 0.01)
+    assert requests(second)["route-0", "echo", "200", ""] == 2
 
 
 def test_a_service_that_does_not_exist_takes_no_label_value():
@@ -102,7 +144,10 @@ def test_a_service_that_does_not_exist_takes_no_label_value():
 
 
 def test_when_no_columns_are_left_requests_are_still_counted():
-    metrics = RequestMetrics(counters(columns=40), 1000)
+    shared = counters(columns=400)
+    metrics = RequestMetrics(shared, 1000)
+    for number in range(370):
+        shared.column(f"somebody else's {number}")
     for number in range(20):
         metrics.observe(exchange(route=f"route-{number}"), 200, None, 0.01)
     assert sum(requests(metrics).values()) == 20

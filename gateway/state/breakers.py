@@ -101,10 +101,6 @@ class Breakers:
             return None
         return Breaker(self._engine.record(machine.ALLOW, instance.key), instance, settings, self._tell)
 
-    def version(self) -> int:
-        """Differs after each transition of any breaker on the node. About a microsecond."""
-        return self._engine.version(machine.TOPIC)
-
     def forget(self, key: str) -> None:
         """Drop the state of an instance that is gone, by its key."""
         self._engine.record(machine.ALLOW, key).drop()

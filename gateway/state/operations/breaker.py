@@ -138,6 +138,7 @@ def _lifetime(state: State) -> float:
     return _LIFETIME
 
 
-TOPIC = "breakers"  # its version grows with each transition: the set of instances that may be picked has changed
+# The registry's: one version tells whether who may be picked has changed, be it an instance or its breaker.
+TOPIC = "registry"
 ALLOW = Operation("breaker.allow", LAYOUT, INITIAL, allow, _lifetime, TOPIC)
 REPORT = Operation("breaker.report", LAYOUT, INITIAL, report, _lifetime, TOPIC)

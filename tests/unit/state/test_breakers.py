@@ -12,7 +12,7 @@ from gateway.errors import StoreFull
 from gateway.state import breakers as module
 from gateway.state.breakers import Breaker, Breakers, Event, Permit
 from gateway.state.engines.memory import MemoryEngine
-from gateway.state.registry import Instance
+from gateway.state.registry import TOPIC, Instance
 
 SETTINGS = Settings()
 INSTANCE = Instance("echo", "inst-1", "http://127.0.0.1:8081")
@@ -121,16 +121,16 @@ def test_all_events_are_told_with_their_numbers(world: World) -> None:
     assert world.events[5] == Event("closed", "echo", "inst-1", start + 14.0, 0, 2, 7.0)
 
 
-def test_the_version_changes_with_each_transition_and_with_nothing_else(world: World) -> None:
+def test_the_registry_s_version_changes_with_each_transition_and_with_nothing_else(world: World) -> None:
     breaker = world.breaker()
-    before = world.breakers.version()
+    before = world.engine.version(TOPIC)
     fail(breaker, 4)
-    assert world.breakers.version() == before
+    assert world.engine.version(TOPIC) == before
     fail(breaker, 1)
-    opened = world.breakers.version()
+    opened = world.engine.version(TOPIC)
     assert opened != before
     assert breaker.allow() is None
-    assert world.breakers.version() == opened
+    assert world.engine.version(TOPIC) == opened
 
 
 def test_listeners_are_called_when_the_decision_is_made_and_may_ask_the_breaker(world: World) -> None:

@@ -1,0 +1,23 @@
+"""The worker's instances of all that is shared and locked. `build` sets `current`; besides it only `admin` reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .breakers import Breakers
+from .engines import Engine
+from .inflight import InFlight
+from .registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Each is safe to use from every thread."""
+
+    engine: Engine
+    registry: Registry
+    breakers: Breakers
+    inflight: InFlight
+
+
+current: Stores | None = None

@@ -97,7 +97,7 @@ def configure(settings: Logging, write: Write, wall: Callable[[], float]) -> Non
     """Set structlog up for this process; the last call holds (a worker calls again). `wall` gives Unix seconds."""
     render: Any
     if settings.format == "json":
-        render = structlog.processors.JSONRenderer(default=str)
+        render = structlog.processors.JSONRenderer(default=str, separators=(",", ":"))  # as access.py writes
     else:
         plain = structlog.dev.plain_traceback
         render = structlog.dev.ConsoleRenderer(colors=False, timestamp_key="time", exception_formatter=plain)

@@ -24,7 +24,7 @@ def _configure(lines, **settings):
 
 def test_a_json_line_begins_with_time_level_and_event(lines):
     _configure(lines).info("reloaded", generation=3)
-    assert lines == ['{"time": "2023-11-14T22:13:20.123Z", "level": "info", "event": "reloaded", "generation": 3}\n']
+    assert lines == ['{"time":"2023-11-14T22:13:20.123Z","level":"info","event":"reloaded","generation":3}\n']
 
 
 def test_the_level_holds_back_what_is_below_it(lines):

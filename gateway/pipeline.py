@@ -17,6 +17,7 @@ Stage = Callable[[Exchange, Proceed], Answer]
 STAGES = (
     "admin",  # only on the listeners that carry the admin API
     "routing",
+    "body",  # how large the request's may be
     "upstream",
     "forward",
 )

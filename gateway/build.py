@@ -1,0 +1,254 @@
+"""The composition root: a configuration and what the master hands down become a gateway. Nothing else wires things.
+
+Every component gets its own part of the configuration and what it works with, never the whole. Building opens the
+state engine and reads files; threads start in `Gateway.start`, in the order of the list that `build` makes, and stop in
+the opposite one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from . import plugin
+from .admin.access import allowed_hosts
+from .admin.api import Api, Status
+from .admin.handler import Admin
+from .admin.registering import AddressCheck
+from .clock import Clock, SystemClock
+from .config.addresses import Bind, parse_bind
+from .config.model import Config, Listener, Listeners, Service
+from .config.mask import mask
+from .edge.bodies import BodyLimit
+from .edge.enter import Edge
+from .edge.planes import Planes
+from .edge.proxies import Proxies
+from .edge.record import Recorder
+from .errors import Refusal
+from .exchange import Answer, Exchange, Plane
+from .forward.headers import compile_edits
+from .forward.http import Forward
+from .forward.resolver import Resolver
+from .forward.sessions import Sessions
+from .pipeline import Stage, compose
+from .routing.stage import Router
+from .routing.table import Table, rows
+from .state import engines, stores
+from .state.addresses import AddressRule
+from .state.breakers import Breakers
+from .state.control import Runtime
+from .state.engines import Engine
+from .state.inflight import InFlight
+from .state.operations.sequence import NEXT
+from .state.registry import Instance, Registry, ServiceView
+from .telemetry import logs
+from .telemetry.access import AccessLog
+from .telemetry.metrics import RequestMetrics
+from .telemetry.writer import LineWriter
+from .upstream import balancers
+from .upstream.attempts import Attempts
+from .upstream.balancers import Balancer
+from .upstream.eligible import Eligible
+from .watch.periodic import Periodic
+from .watch.setup import Setup
+
+PLANES: tuple[Plane, ...] = ("external", "internal")
+SWEEP = 30.0  # seconds between looks for what nobody needs any more
+
+
+class Part(Protocol):
+    """What runs beside the requests."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What serves in one process. serve: answers a WSGI environ; refused: what the server refuses itself."""
+
+    serve: Callable[[Mapping[str, Any]], Answer]
+    refused: Callable[[Refusal, Plane, str, bytes], Answer]
+    parts: Sequence[Part]
+
+    def start(self) -> None:
+        for part in self.parts:
+            part.start()
+
+    def stop(self) -> None:
+        for part in reversed(self.parts):
+            part.stop()
+
+
+def build(config: Config, runtime: Runtime) -> Gateway:
+    """Wire a gateway. StateError: the state engine cannot be opened. LookupError: a named function is not there."""
+    clock = SystemClock()
+    writer = LineWriter()
+    logs.configure(config.logging, writer.write, clock.wall)
+    binds = {plane: _binds(listener) for plane, listener in _listeners(config.listeners)}
+    shared = _stores(config, runtime, clock)
+    engine, registry = shared.engine, shared.registry
+
+    rule = AddressRule(config.admin.register_networks, [bind for listed in binds.values() for bind in listed])
+    resolver = Resolver()
+    sessions = Sessions(resolver, _address_rule(rule))
+    requests = RequestMetrics(engine.counters("metrics", held=False), config.metrics.max_label_values)
+    after_routing: dict[str, Stage] = {
+        "routing": _router(config, engine, registry),
+        "body": BodyLimit(config.server.max_request_body),
+        "upstream": Attempts(
+            Eligible(registry, shared.breakers, shared.inflight, _balancer_of(engine)), shared.inflight, clock
+        ),
+    }
+    forward = Forward(sessions, pseudonym(binds))
+    timeouts = config.defaults.timeouts
+    admin = Admin(
+        Api(
+            registry=registry,
+            breakers=shared.breakers,
+            inflight=shared.inflight,
+            clock=clock,
+            check_address=AddressCheck(lambda host: resolver.addresses(host, timeouts.dns, timeouts.dns_ttl), rule),
+            routes=lambda: rows(config.routes),
+            route_count=len(config.routes),
+            configuration=lambda: mask(config),
+            digest=config.digest,
+            status=_status_of(runtime),
+            requests=requests,
+        ),
+        config.admin,
+        config.metrics,
+        allowed_hosts(config.admin.hosts, [bind for plane in config.admin.listeners for bind in binds.get(plane, ())]),
+    )
+    edge = Edge(
+        {
+            plane: compose({**after_routing, **({"admin": admin} if plane in admin.listeners else {})}, forward)
+            for plane in PLANES
+        },
+        planes=Planes(binds),
+        proxies=Proxies(config.server.trusted_proxies),
+        recorder=Recorder(AccessLog(config.logging, writer.write, clock), requests, clock),
+        clock=clock,
+        security_headers=config.server.security_headers,
+    )
+    parts: list[Part] = [writer, _Closing(engine.close), _Closing(sessions.close), _Resolving(resolver)]
+    parts.append(Periodic("sweep", SWEEP, _sweep(registry, sessions)))
+    if config.setup is not None:
+        parts.append(Setup(config.setup, plugin.resolve(config.setup), engine, registry))
+    return Gateway(edge.serve, edge.refused, parts)
+
+
+def pseudonym(binds: Mapping[Plane, Sequence[Bind]]) -> str:
+    """This gateway's name in Via (RFC 9110, 7.6.3): the same in all its workers and after a restart, another one for
+    every other gateway, so that only a request that really comes back is a loop."""
+    told = "\n".join([socket.gethostname(), *(str(bind) for listed in binds.values() for bind in listed)])
+    return f"gateway-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+
+
+def _listeners(listeners: Listeners) -> list[tuple[Plane, Listener]]:
+    found: list[tuple[Plane, Listener | None]] = [("external", listeners.external), ("internal", listeners.internal)]
+    return [(plane, listener) for plane, listener in found if listener is not None]
+
+
+def _binds(listener: Listener) -> list[Bind]:
+    return [parse_bind(text) for text in listener.bind]
+
+
+def _stores(config: Config, runtime: Runtime, clock: Clock) -> stores.Stores:
+    engine: Engine = plugin.load(engines, config.state.engine).build(
+        config.state, clock=clock, segment_fd=runtime.segment_fd, slot=runtime.slot
+    )
+    breakers = Breakers(engine, clock)
+    inflight = InFlight(engine)
+
+    def gone(key: str) -> None:
+        breakers.forget(key)
+        inflight.forget(key)
+
+    registry = Registry(engine, clock, config.services, config.defaults, gone=gone)
+    stores.current = stores.Stores(engine, registry, breakers, inflight)
+    return stores.current
+
+
+def _router(config: Config, engine: Engine, registry: Registry) -> Router:
+    def next_in_sequence(key: str) -> int:
+        return engine.record(NEXT, key).apply(NEXT)
+
+    tables = {plane: Table(config.routes, plane, next_in_sequence, compile_edits) for plane in PLANES}
+    function = config.routing.function
+    return Router(
+        tables,
+        None if function is None else plugin.resolve(function),
+        knows=lambda name: name in registry.snapshot().services,
+    )
+
+
+def _balancer_of(engine: Engine) -> Callable[[ServiceView], Balancer]:
+    def balancer_of(service: ServiceView) -> Balancer:
+        settings: Service = service.settings
+        record = engine.record(NEXT, f"cursor:{service.name}")
+
+        def cursor() -> int:
+            return record.apply(NEXT)
+
+        balancer: Balancer = plugin.load(balancers, settings.balancer).build(settings, cursor=cursor)
+        return balancer
+
+    return balancer_of
+
+
+def _address_rule(rule: AddressRule) -> Callable[[Any, str, int], str | None]:
+    def check(instance: Instance, address: str, port: int) -> str | None:
+        return rule.check(instance.id, port, [address], registered=instance.source != "static")
+
+    return check
+
+
+def _status_of(runtime: Runtime) -> Callable[[], Status]:
+    page, cell = runtime.page, runtime.cell
+
+    def status() -> Status:
+        leaving = cell.leaving or page.stopping
+        return Status(
+            "draining" if leaving else "ready" if cell.ready else "starting",
+            runtime.generation,
+            page.loaded_at or None,
+            page.last_reload,
+            page.refused,
+        )
+
+    return status
+
+
+def _sweep(registry: Registry, sessions: Sessions) -> Callable[[], None]:
+    def sweep() -> None:
+        registry.sweep()
+        sessions.retain({one.key for found in registry.snapshot().services.values() for one in found.instances})
+        sessions.sweep()
+
+    return sweep
+
+
+@dataclass(frozen=True, slots=True)
+class _Closing:
+    """Something that is ready when it is made, and closed at the end."""
+
+    stop: Callable[[], None]
+
+    def start(self) -> None:
+        """It runs already."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolving:
+    resolver: Resolver
+
+    def start(self) -> None:
+        self.resolver.start()
+
+    def stop(self) -> None:
+        self.resolver.close()

@@ -1,0 +1,64 @@
+"""`gateway.wsgi:app`: the WSGI application that gunicorn loads. It hands each request to the current pipeline.
+
+It is imported in the master (preload) and stays empty there; a worker fills it with `start` after the fork.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any
+
+from .build import Gateway, build
+from .config.model import Config
+from .errors import Draining, Refusal
+from .exchange import Answer, Plane
+from .state.control import Runtime
+
+_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+class Application:
+    """A plain WSGI callable. Before `start` and after `stop` it answers 503."""
+
+    def __init__(self) -> None:
+        self._gateway: Gateway | None = None
+
+    def start(self, config: Config, runtime: Runtime | None = None) -> None:
+        """Build the pipeline of a configuration and start what runs beside it. Once in a process, after the fork."""
+        gateway = build(config, runtime or Runtime.alone(config.origin))
+        gateway.start()
+        self._gateway = gateway
+
+    def stop(self) -> None:
+        """Stop what runs beside the pipeline, and write what is left of the log. Idempotent."""
+        gateway, self._gateway = self._gateway, None
+        if gateway is not None:
+            gateway.stop()
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        gateway = self._gateway
+        if gateway is None:
+            answer = _unready()
+        else:
+            answer = gateway.serve(environ)
+        status = answer.status
+        if answer.phrase is not None:
+            line = f"{status} {answer.phrase}"
+        else:
+            line = _LINES.get(status) or f"{status} Unknown"
+        start_response(line, answer.headers)
+        return answer.body
+
+    def refused(self, refusal: Refusal, plane: Plane, peer: str, head: bytes) -> Answer:
+        """The answer to a request that the server refuses itself, with its record. head: what arrived of it."""
+        gateway = self._gateway
+        return _unready() if gateway is None else gateway.refused(refusal, plane, peer, head)
+
+
+def _unready() -> Answer:
+    refusal = Draining()
+    return Answer(refusal.status, [("Content-Length", "0"), ("Retry-After", "1")], [b""], refusal=refusal)
+
+
+app = Application()

@@ -12,8 +12,9 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from sys import intern
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from .anchors import Key, ways
 from .patterns import Pattern
@@ -35,94 +36,62 @@ E = TypeVar("E", bound=Entry)
 class PathIndex(Generic[E]):
     """Immutable after construction; read by all threads."""
 
-    __slots__ = ("_cuts", "_exact", "_regexes", "_root")
+    __slots__ = ("_cuts", "_exact", "_more", "_regexes", "_root")
 
     def __init__(self, entries: Iterable[E]) -> None:
-        self._exact: dict[str, tuple[E, ...]] = {}
+        self._exact: dict[str, E] = {}
         self._root: _Node[E] = _Node()
+        self._more: dict[E, tuple[E, ...]] = {}  # for the first entry of a pattern: the others
         regexes: list[tuple[E, re.Pattern[str]]] = []
         depth = 0
         for entry in sorted(entries, key=lambda entry: entry.rank):
             pattern = entry.pattern
             if pattern.regex is not None:
                 regexes.append((entry, pattern.regex))
-            elif pattern.kind == "exact":
-                self._exact[pattern.path] = (*self._exact.get(pattern.path, ()), entry)
+                continue
+            if pattern.kind == "exact":
+                first = self._exact.setdefault(pattern.path, entry)
             else:
                 depth = max(depth, len(pattern.segments))
-                self._root.add(pattern, entry)
-        self._root.rank_terminals()
+                first = self._root.add(pattern, entry)
+            if first is not entry:
+                self._more[first] = (*self._more.get(first, ()), entry)
         self._regexes = RegexIndex(regexes) if regexes else None
         if self._regexes:
             depth = max(depth, self._regexes.depth)
         self._cuts = depth + 1
 
     def candidates(self, path: str) -> Iterator[E]:
-        """The entries whose pattern matches the canonical path, in order of precedence.
-
-        Each node of the trie is visited at most once, so the worst case is the number of nodes, however many variables
-        there are.
-        """
+        """The entries whose pattern matches the canonical path, in order of precedence."""
         exact = self._exact.get(path)
         if exact is not None:
-            yield from exact
+            yield exact
+            if exact in self._more:
+                yield from self._more[exact]
         # Split no further than the trie is deep: what a path is longer by costs nothing.
         segments = path.split("/", self._cuts)
-        end = len(segments)
-        found: list[_Terminal] = []
-        node = self._root
-        at = 1
-        later: list[tuple[_Node[E], int]] = []  # the variables that were left aside for a literal
-        forked = False
-        while True:
-            if node.prefixes:
-                found.append(node.prefixes)
-            if at == end:
-                if node.ends:
-                    found.append(node.ends)
-            else:
-                segment = segments[at]
-                at += 1
-                child = None if node.literals is None else node.literals.get(segment)
-                if node.variable is not None and segment:
-                    if child is None:
-                        child = node.variable
-                    else:
-                        later.append((node.variable, at))
-                        forked = True
-                if child is not None:
-                    node = child
-                    continue
-            if not later:
-                break
-            node, at = later.pop()
-        if forked:
-            found.sort()
-        else:
-            found.reverse()  # on one way down each find goes before those above it
-        for terminal in found:
-            yield from terminal[1:]
+        found = self._root.walk(segments)
+        for _, entry in reversed(found):
+            yield entry
+            if entry in self._more:
+                yield from self._more[entry]
         if self._regexes is not None:
             yield from self._regexes.candidates(path, segments)
 
 
-_Terminal = tuple[Any, ...]
-"""(rank, entry, entry, …), or (): the entries of one pattern, and a number that sorts it among the patterns that match
-the same path. One object and not two, see above."""
-
-
 class _Node(Generic[E]):
-    """A place in the trie: `literals` and `variable` lead on, `ends` end here, `prefixes` take all that is below."""
+    """A place in the trie: `literals` and `variable` lead on, `end` ends here, `prefix` takes all that is below."""
 
-    __slots__ = ("ends", "literals", "prefixes", "variable")
+    __slots__ = ("end", "literals", "prefix", "variable")
 
     def __init__(self) -> None:
         self.literals: dict[str, _Node[E]] | None = None
         self.variable: _Node[E] | None = None
-        self.ends: _Terminal = ()
-        self.prefixes: _Terminal = ()
+        self.end: E | None = None
+        self.prefix: E | None = None
 
-    def add(self, pattern: Pattern, entry: E) -> None:
+    def add(self, pattern: Pattern, entry: E) -> E:
+        """Put the entry at its place; returns the one that is there already."""
         node = self
         for segment in pattern.segments:
             if segment is not None:
@@ -134,29 +103,55 @@ class _Node(Generic[E]):
                     node.variable = _Node()
                 node = node.variable
         if pattern.kind == "prefix":
-            node.prefixes = (*(node.prefixes or (pattern.order,)), entry)
-        else:
-            node.ends = (*(node.ends or (pattern.order,)), entry)
+            node.prefix = node.prefix or entry
+            return node.prefix
+        node.end = node.end or entry
+        return node.end
 
-    def rank_terminals(self) -> None:
-        """Put numbers in the place of the patterns' orders."""
-        nodes = list(self._all())
-        orders = sorted({terminal[0] for node in nodes for terminal in (node.ends, node.prefixes) if terminal})
-        ranks = {order: rank for rank, order in enumerate(orders)}
-        for node in nodes:
-            if node.ends:
-                node.ends = (ranks[node.ends[0]], *node.ends[1:])
-            if node.prefixes:
-                node.prefixes = (ranks[node.prefixes[0]], *node.prefixes[1:])
+    def walk(self, segments: Sequence[str]) -> list[tuple[int, E]]:
+        """The entries for a path that was split, with their weights, the first in order of precedence last.
 
-    def _all(self) -> Iterator[_Node[E]]:
-        nodes = [self]
-        while nodes:
-            node = nodes.pop()
-            yield node
-            nodes += (node.literals or {}).values()
-            if node.variable is not None:
-                nodes.append(node.variable)
+        The weight is the length of `patterns`: literal segments, then segments. Entries of equal weight are met in
+        reverse order, variables before literals and a prefix before the end, which sorting leaves as it is. Each node
+        is visited at most once, so the worst case is the number of nodes, however many variables there are.
+        """
+        found: list[tuple[int, E]] = []
+        later: list[tuple[_Node[E], int, int]] = []  # literals that were left aside for a variable
+        node = self
+        at = 1
+        weight = 0
+        forked = False
+        while True:
+            if node.prefix is not None:
+                found.append((weight, node.prefix))
+            if at == len(segments):
+                if node.end is not None:
+                    found.append((weight, node.end))
+            else:
+                segment = segments[at]
+                at += 1
+                child = None if node.literals is None else node.literals.get(segment)
+                if node.variable is not None and segment:
+                    if child is not None:
+                        later.append((child, at, weight + _LITERAL))
+                        forked = True
+                    node = node.variable
+                    weight += 1
+                    continue
+                if child is not None:
+                    node = child
+                    weight += _LITERAL if segment else 1
+                    continue
+            if not later:
+                break
+            node, at, weight = later.pop()
+        if forked:
+            found.sort(key=_weight)
+        return found
+
+
+_LITERAL = 1 << 16  # more than a pattern has segments
+_weight = itemgetter(0)
 
 
 class RegexIndex(Generic[E]):

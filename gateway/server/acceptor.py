@@ -19,8 +19,9 @@ from gateway.server.connection import Connection
 from gateway.server.groups import ThreadGroup
 from gateway.server.tls import TlsConnection
 
-PRECEDENCE: Final = 0.002  # seconds that the others get
+PRECEDENCE: Final = 0.004  # seconds that the others get
 _STEP: Final = 0.0005  # between two looks at whether they took it
+_MOST_SKIPPED: Final = 6  # as a power of two
 _BATCH: Final = 16  # connections in a row from one listener
 _PAUSE: Final = 0.1  # seconds without accepting when there are too many connections or descriptors
 _GONE = frozenset((errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO, errno.EINTR))
@@ -30,8 +31,8 @@ _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 class Balance:
     """Whether to give the others precedence.
 
-    others(): their numbers of connections. A worker that gives precedence in vain, because the others are busy or
-    their numbers are stale, stops doing so for a while, twice as long each time.
+    others(): their numbers of connections. A worker that gives precedence in vain again and again, because the others
+    are busy or their numbers are stale, accepts 1, 3, 7, … connections in between without asking.
     """
 
     def __init__(
@@ -44,25 +45,26 @@ class Balance:
         self._others = others
         self._clock = clock
         self._sleep = sleep
-        self._muted_until = 0.0
-        self._mute = _PAUSE
+        self._skip = 0  # connections to accept without asking
+        self._vain = 0  # times in a row that precedence was given in vain
 
     def give_precedence(self, mine: int) -> None:
         """Return when it is this worker's turn; at once, unless another has clearly fewer connections."""
+        if self._skip:
+            self._skip -= 1
+            return
         if not self._ahead(mine):
             return
         now = self._clock()
-        if now < self._muted_until:
-            return
         end = now + PRECEDENCE
         while now < end:
             self._sleep(_STEP)
             if not self._ahead(mine):
-                self._mute = _PAUSE
+                self._vain = 0
                 return
             now = self._clock()
-        self._muted_until = now + self._mute
-        self._mute = min(1.0, self._mute * 2)
+        self._skip = (1 << min(self._vain, _MOST_SKIPPED)) - 1
+        self._vain += 1
 
     def _ahead(self, mine: int) -> bool:
         least = min(self._others(), default=mine)

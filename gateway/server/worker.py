@@ -143,6 +143,7 @@ class Serving:
         if now >= self._next_look:
             self._next_look = now + self._tick
             self._acceptor.resume(now)
+            self._tell()  # once more: of two threads that tell at once, the one that counted first may come last
             for group in self._groups.values():
                 group.refuse_overdue(now)
                 group.sweep(now, idle_until)

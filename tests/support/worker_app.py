@@ -7,6 +7,7 @@ and told under /events: refusals, closes of bodies, what broke a read.
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -72,6 +73,10 @@ class TestApplication:
                 {**simple, "input": type(environ["wsgi.input"]).__name__, "thread": threading.get_ident()}
             ).encode()
         ]
+
+    def do_pid(self, environ: Any, start: Any) -> list[bytes]:
+        start("200 OK", TEXT)
+        return [str(os.getpid()).encode()]
 
     def do_events(self, environ: Any, start: Any) -> list[bytes]:
         start("200 OK", TEXT)

@@ -281,20 +281,23 @@ def test_a_dead_workers_totals_are_folded_once_whoever_sweeps_and_whenever_that_
         counted = engine.counters("counted", held=False)
         return counted.total(counted.column("a")), counted.total(counted.column("b"))
 
+    observer = Observer(fleet, totals)
     worked = 0
     for number in count(1):
         fleet.start(worker, slot=100).result()
         worked += 1
         dying = [fleet.start(sweep_and_die(number), slot=200 + each) for each in range(sweepers)]
         ends = [one.died_of() for one in dying]
-        assert fleet.start(totals).result(5) == (5 * worked, 7 * worked)
-        # The slot is used again, and counts from where it was.
+        assert observer() == (5 * worked, 7 * worked)
+        # The slot is used again at once, and counts from where it was.
         fleet.start(worker, slot=100).result(5)
         worked += 1
+        assert observer() == (5 * worked, 7 * worked)
         assert fleet.start(totals).result(5) == (5 * worked, 7 * worked)
         if not any(ends):
             assert number > 5
             break
+    observer.close()
 
 
 @pytest.mark.parametrize("verb", ["column", "release"])

@@ -155,6 +155,28 @@ def test_a_full_disk_is_an_error_at_the_start_that_takes_nothing_away() -> None:
         prepare(disk / "state", SIZE // 4).close()
 
 
+def test_what_was_set_aside_before_the_disk_was_full_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserve = folder._reserve
+
+    def half(descriptor: int, size: int) -> bool:
+        assert reserve(descriptor, size // 2)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(folder, "_reserve", half)
+    assert "has no room" in refusal(tmp_path / "state")
+    assert (tmp_path / "state" / "documents.mdb").stat().st_blocks == 0
+
+
+def test_a_filesystem_that_sets_nothing_aside_must_have_the_room_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "_reserve", lambda descriptor, size: False)
+    assert "has no room" in refusal(tmp_path / "state", 2**60)
+    prepare(tmp_path / "state", SIZE).close()
+
+
 def test_a_limit_on_the_size_of_files_is_an_error_at_the_start(tmp_path: Path) -> None:
     with files_limited_to(2 * 1024**2):
         assert "RLIMIT_FSIZE" in refusal(tmp_path / "state")
@@ -239,10 +261,11 @@ def test_after_a_reboot_what_is_left_of_a_ttl_is_told_by_wall_clock(tmp_path: Pa
     engine.put("r/long", b"3", ttl=600)
     engine.close()
     clock = FakeClock(monotonic=20, wall=1_700_000_100)
-    for boot_id in ("two", "two"):  # converted once
-        engine = NodeEngine(tmp_path / "state", SIZE, clock, boot_id=boot_id)
+    for _ in range(2):
+        engine = NodeEngine(tmp_path / "state", SIZE, clock, boot_id="two")
         assert engine.scan("r/") == [("r/kept", b"1"), ("r/long", b"3")]
         clock.advance(200)
+        clock._wall += 3600  # set while running: only what passed before this boot is told by it
         engine.close()
     engine = NodeEngine(tmp_path / "state", SIZE, clock, boot_id="two")
     clock.advance(99)

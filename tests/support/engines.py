@@ -2,7 +2,7 @@
 
 with engine_of("node", tmp_path) as engine: ...
 
-with Fleet("node", tmp_path) as fleet:
+with Fleet(tmp_path) as fleet:
     first = fleet.start(lambda engine: engine.record(...).apply(...))
     first.result()
 """

@@ -8,7 +8,7 @@ are two retired rows. The sum is written into the idle one; then a single word, 
 row that counts and the slot whose row no longer does. Only then is that row emptied, and the slot taken out of FOLD. A
 sweeper that dies before the store has changed nothing; after it, the next one empties the row.
 
-A held column's cells are not folded but dropped with their worker.
+The retired row plays no part in the total of a held column: what a worker held ends with it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gateway.state.engines import REUSE_AFTER
 from gateway.state.engines.node.segment import ALLOCATED, COLUMNS, DIGEST, FOLD, NAME, RELEASES, WORD, Segment
 from gateway.state.engines.node.workers import Workers
 
-# What a column is. A released one still takes part in folds, for what is added late.
+# What a column is; 0 is one that was never used.
 _TOTAL, _HELD, _RELEASED_TOTAL, _RELEASED_HELD = 1, 2, 3, 4
 _RELEASE = {_TOTAL: _RELEASED_TOTAL, _HELD: _RELEASED_HELD}
 _NOBODY = bytes(DIGEST)
@@ -111,8 +111,7 @@ class Cells:
         new = self._retired + ((generation + 1) & 1) * COLUMNS
         row = self._rows + slot * COLUMNS
         for column in range(words[ALLOCATED]):
-            kept = words[row + column] if words[self._kinds + column] in (_TOTAL, _RELEASED_TOTAL) else 0
-            words[new + column] = words[old + column] + kept
+            words[new + column] = words[old + column] + words[row + column]
         words[FOLD] = (generation + 1) << 16 | (slot + 1)
         self.settle()
 

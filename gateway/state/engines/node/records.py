@@ -125,7 +125,7 @@ class Table:
             if words[at] != sequence:
                 return False
             if claim is not None:
-                if words[claims] != number or doubles[deadline] > now:
+                if words[claims] != number or doubles[deadline] > now:  # the slot was judged without the mutex
                     return False
                 words[claims] = number + 1  # before the record: what is seen is counted
             memory[bank] = record

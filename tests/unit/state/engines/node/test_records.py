@@ -167,3 +167,38 @@ def test_a_lost_race_is_decided_anew(engine: NodeEngine) -> None:
     calls.clear()
     assert engine.record(NEXT, "a").apply(racing) == 3
     assert calls == [(2,), (3,)]
+
+
+def test_a_slot_that_was_wrongly_judged_free_is_not_taken(
+    engine: NodeEngine, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As happens where the processor reorders loads: the slot's deadline is looked at again under the mutex."""
+    record = engine.record(SMALL, "kept")
+    record.apply(SMALL, 1)
+    table = engine._tables[0]
+    vacant = table._vacant
+
+    def wrong(digest: bytes, size: int, now: float) -> object:
+        return vacant(digest, size, now + 3600)
+
+    keys = (f"key-{number}" for number in range(100_000))
+    beside = next(key for key in keys if _first(engine, key) == _first(engine, "kept"))
+    monkeypatch.setattr(table, "_vacant", wrong)
+    assert table.claim(_digest(engine, beside), bytes(32), clock.monotonic(), None) is None
+    assert record.read() == (1,)
+
+
+def _digest(engine: NodeEngine, key: str) -> bytes:
+    return engine.record(SMALL, key)._digest
+
+
+def _first(engine: NodeEngine, key: str) -> tuple[int, int]:
+    return engine._tables[0].home(_digest(engine, key))
+
+
+def test_stamps_of_different_slots_differ(engine: NodeEngine) -> None:
+    """A record that lost its slot and got another one must not show a stamp that it had in the first."""
+    records = [engine.record(SMALL, f"key-{number}") for number in range(50)]
+    for record in records:
+        record.apply(SMALL, 1)
+    assert len({record.stamp() for record in records}) == 50

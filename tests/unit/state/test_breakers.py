@@ -220,5 +220,5 @@ def test_log_lines_name_service_and_instance(world: World) -> None:
     assert [line["event"] for line in lines] == [
         "breaker counted a failure", "breaker opened", "breaker half open", "breaker closed",
     ]  # fmt: skip
-    assert lines[0] | {"failures": 1, "threshold": 2} == lines[0]
+    assert (lines[0]["failures"], lines[0]["threshold"]) == (1, 2)
     assert all((line["service"], line["instance"]) == ("echo", "inst-1") for line in lines)

@@ -1,0 +1,27 @@
+"""The plug point of balancers: one file a balancer, named as `balancer` in the configuration names it.
+
+A balancer never asks whether an instance may be picked: it gets only those that may (`eligible.py` is the one filter).
+A file defines `build(settings, **deps) -> Balancer`; settings is the service's `config.model.Service`, deps are
+
+- `cursor`: a callable that gives the next number of the service, 0, 1, 2 …, never the same one twice on this node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from gateway.exchange import Exchange
+from gateway.state.registry import Instance
+
+Cursor = Callable[[], int]
+Chooser = Callable[[Exchange], Instance]
+
+
+class Balancer(Protocol):
+    """Made once for a service."""
+
+    def prepare(self, instances: Sequence[Instance]) -> Chooser:
+        """What picks among these, at least one. Called once for each eligible set, so that a pick costs the same
+        whatever their number; what it returns is shared by all threads."""
+        ...

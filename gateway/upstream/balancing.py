@@ -1,0 +1,39 @@
+"""Makes the balancer of a service, with its cursor."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from gateway import plugin
+from gateway.errors import StoreFull
+from gateway.state.engines import Engine
+from gateway.state.operations.sequence import NEXT
+from gateway.state.registry import ServiceView
+
+from . import balancers
+from .balancers import Balancer, Cursor
+
+
+class Balancing:
+    """Imports every kind of balancer when it is made, so that no request waits for an import."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._kinds = {name: plugin.load(balancers, name) for name in plugin.kinds(balancers)}
+
+    def of(self, view: ServiceView) -> Balancer:
+        """A balancer of the kind that the service's settings name. KeyError when there is no such kind."""
+        made: Balancer = self._kinds[view.settings.balancer].build(view.settings, cursor=self._cursor(view.name))
+        return made
+
+    def _cursor(self, service: str) -> Cursor:
+        record = self._engine.record(NEXT, f"balancer/{service}")
+        apply, own = record.apply, count()
+
+        def cursor() -> int:
+            try:
+                return apply(NEXT)
+            except StoreFull:  # no room for the cursor: better each worker counts for itself than nobody is served
+                return next(own)
+
+        return cursor

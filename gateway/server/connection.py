@@ -100,8 +100,13 @@ class Connection(Responder):
             buf = self.buf
             served = True
             if len(connections) > service.parked:
-                self.deadline = _NEVER if buf else monotonic() + service.keepalive
-                return AGAIN if buf else READABLE
+                if not buf:
+                    self.deadline = monotonic() + service.keepalive
+                    return READABLE
+                if b"\r\n\r\n" not in buf:
+                    return self._wait_for_head(buf)
+                self.deadline = _NEVER
+                return AGAIN
 
     def _nothing_came(self, buf: bytes, ended: bool, served: bool) -> int:
         if ended:  # half a head is nobody's request

@@ -50,6 +50,9 @@ class ThreadGroup:
             thread.join(max(0.0, deadline - monotonic()))
         for connection in list(self.service.connections.values()):
             connection.abort()
+        if not any(thread.is_alive() for thread in self._threads):
+            self._epoll.close()
+            os.close(self._end)
 
     def add(self, connection: Connection) -> None:
         """A new connection: wait for its first bytes."""

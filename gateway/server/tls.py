@@ -62,6 +62,8 @@ class TlsConnection(Connection):
             events = self._handshake()
             if events is not None:
                 return events
+            if not self._tls.pending() and not self.unread():
+                return READABLE
         events = super().serve()
         if events == READABLE and self._tls.pending():
             return AGAIN  # decrypted already: the descriptor will not tell

@@ -20,15 +20,15 @@ from .admin.handler import Admin
 from .admin.registering import AddressCheck
 from .clock import Clock, SystemClock
 from .config.addresses import Bind, parse_bind
-from .config.model import Config, Listener, Listeners, Service
 from .config.mask import mask
+from .config.model import Config, Listener, Listeners
 from .edge.bodies import BodyLimit
 from .edge.enter import Edge
 from .edge.planes import Planes
 from .edge.proxies import Proxies
 from .edge.record import Recorder
 from .errors import Refusal
-from .exchange import Answer, Exchange, Plane
+from .exchange import Answer, Plane
 from .forward.headers import compile_edits
 from .forward.http import Forward
 from .forward.resolver import Resolver
@@ -43,14 +43,13 @@ from .state.control import Runtime
 from .state.engines import Engine
 from .state.inflight import InFlight
 from .state.operations.sequence import NEXT
-from .state.registry import Instance, Registry, ServiceView
+from .state.registry import Instance, Registry
 from .telemetry import logs
 from .telemetry.access import AccessLog
 from .telemetry.metrics import RequestMetrics
 from .telemetry.writer import LineWriter
-from .upstream import balancers
 from .upstream.attempts import Attempts
-from .upstream.balancers import Balancer
+from .upstream.balancing import Balancing
 from .upstream.eligible import Eligible
 from .watch.periodic import Periodic
 from .watch.setup import Setup
@@ -101,7 +100,7 @@ def build(config: Config, runtime: Runtime) -> Gateway:
         "routing": _router(config, engine, registry),
         "body": BodyLimit(config.server.max_request_body),
         "upstream": Attempts(
-            Eligible(registry, shared.breakers, shared.inflight, _balancer_of(engine)), shared.inflight, clock
+            Eligible(registry, shared.breakers, shared.inflight, Balancing(engine).of), shared.inflight, clock
         ),
     }
     forward = Forward(sessions, pseudonym(binds))
@@ -185,20 +184,6 @@ def _router(config: Config, engine: Engine, registry: Registry) -> Router:
         None if function is None else plugin.resolve(function),
         knows=lambda name: name in registry.snapshot().services,
     )
-
-
-def _balancer_of(engine: Engine) -> Callable[[ServiceView], Balancer]:
-    def balancer_of(service: ServiceView) -> Balancer:
-        settings: Service = service.settings
-        record = engine.record(NEXT, f"cursor:{service.name}")
-
-        def cursor() -> int:
-            return record.apply(NEXT)
-
-        balancer: Balancer = plugin.load(balancers, settings.balancer).build(settings, cursor=cursor)
-        return balancer
-
-    return balancer_of
 
 
 def _address_rule(rule: AddressRule) -> Callable[[Any, str, int], str | None]:

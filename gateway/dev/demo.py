@@ -21,7 +21,7 @@ from gateway.config.problems import ConfigErrors
 
 SERVICE: Final = "echo"
 INSTANCES: Final = ("inst-1", "inst-2")
-LOOK: Final = 0.1  # seconds between looks at the children and at signals
+LOOK: Final = 0.2  # seconds between looks at the children and at signals
 START_LIMIT: Final = 60.0  # seconds until both backends are registered
 STOP_LIMIT: Final = 40.0  # seconds; the gateway's own limit (server.graceful_timeout) is usually shorter
 EX_CONFIG: Final = 78

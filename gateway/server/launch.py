@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 import structlog
 
 from gateway.config.examine import EX_CONFIG, examine
-from gateway.config.model import Config
+from gateway.config.model import Config, Listener
 from gateway.config.problems import ConfigErrors
 from gateway.server import hooks, listeners, logger, shared
 from gateway.server import settings as gunicorn_settings
@@ -79,6 +79,8 @@ class Launch:
         for problem in self.config.warnings:
             log.warning("configuration_warning", **logger.fields(problem))
         conflicts = gunicorn_settings.conflicts(server.cfg, self.ours, self.path)
+        if self.stock and any(listener and listener.tls for listener in self._listeners()):
+            conflicts.append("gunicorn's own worker cannot speak TLS on one of two listeners: leave GATEWAY_WORKER out")
         if conflicts:
             self._give_up(server, conflicts, EX_CONFIG)
         obstacles = listeners.obstacles(self.config, notice=lambda text: log.warning("listener_in_use", message=text))
@@ -101,6 +103,9 @@ class Launch:
             tailor=partial(gunicorn_settings.tailor, keep=keep, stock=self.stock),
             hung_up=self.hang_ups,
         )
+
+    def _listeners(self) -> tuple[Listener | None, Listener | None]:
+        return self.config.listeners.external, self.config.listeners.internal
 
     def _give_up(self, server: Any, reasons: Iterable[str], status: int) -> NoReturn:
         if server.pidfile is not None:

@@ -167,7 +167,7 @@ class Observer:
 
 
 class Fatal:
-    """Memory that kills its process at a store: before a word is stored, halfway through a range.
+    """Memory that kills its process at a store: before a word is stored, after half of a range.
 
     `stores` is shared by all views of one engine: a list of how many stores are left.
     """
@@ -183,7 +183,7 @@ class Fatal:
         if self._stores[0] == 0:
             if isinstance(at, slice):
                 half = len(value) // 2
-                self._memory[at.start : at.start + half] = value[:half]
+                self._memory[at.start + half : at.stop] = value[half:]
             os.kill(os.getpid(), signal.SIGKILL)
         self._memory[at] = value
 

@@ -95,9 +95,8 @@ class Cells:
             column = self._find(digest)
             if column is not None:
                 words = self._words
-                words[RELEASES] += (
-                    1  # first: should this process die here, no other one trusts its memory of the column
-                )
+                # First: should this process die here, no other one trusts what it remembers of the column.
+                words[RELEASES] += 1
                 self._doubles[self._released + column] = self._clock.monotonic()
                 words[self._kinds + column] = _RELEASE[words[self._kinds + column]]
                 self._own(column, _NOBODY)

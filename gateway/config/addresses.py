@@ -77,23 +77,26 @@ def parse_bind(text: str) -> Bind:
     """`host:port`, `[ipv6]:port` or `unix:/path`. Raises UnitError."""
     if text.startswith("unix:"):
         path = re.sub(r"^//(?=/)", "", text[5:])
-        if not path or "\0" in path:
-            raise UnitError("no path after unix:")
+        if not path.startswith("/") or "\0" in path:
+            raise UnitError("no absolute path after unix:")
         if len(path.encode()) > 107:  # sockaddr_un.sun_path, less its NUL
             raise UnitError("a path of more than 107 bytes, which no unix socket can have")
         return Bind(path=path)
     found = _AUTHORITY.fullmatch(text)
-    if not found or found[2] is None or not found[1]:
-        raise UnitError("not host:port", likely=_likely_bind(text))
-    return Bind(_host(found[1]), _port(found[2], 0))
+    try:
+        if not found or found[2] is None or not found[1]:
+            raise UnitError("not host:port")
+        return Bind(_host(found[1]), _port(found[2], 0))
+    except UnitError as error:
+        raise UnitError(str(error), likely=_likely_bind(text)) from None
 
 
 def _likely_bind(text: str) -> str | None:
-    bare = re.fullmatch(r"(?:\*|tcp://|http://)?:?([0-9]{1,5})", text)
+    bare = re.fullmatch(r"\*?:?([0-9]{1,5})", text)
     if bare:
-        return f"0.0.0.0:{bare[1]}"
-    scheme = re.fullmatch(r"(?:tcp|http)://([0-9A-Za-z.-]+:[0-9]{1,5})/?", text)
-    return scheme[1] if scheme else None
+        return f"{_ANY}:{bare[1]}"
+    full = re.fullmatch(r"(?:tcp|http)://([0-9A-Za-z.-]+:[0-9]{1,5})/?", text)
+    return full[1] if full else None
 
 
 def normal_bind(text: str) -> str:

@@ -27,16 +27,18 @@ def read_bytes(path: str, limit: int) -> bytes:
         raise Unreadable("the file's name holds a NUL") from None
     except OSError as error:
         raise Unreadable(_said(error)) from None
-    with open(descriptor, "rb") as file:
+    try:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):
             raise Unreadable("it is a folder, not a file")
         if not stat.S_ISREG(mode):
             raise Unreadable("it is a pipe, socket or device, not a file")
-        try:
+        with open(descriptor, "rb", closefd=False) as file:
             content = file.read(limit + 1)
-        except OSError as error:
-            raise Unreadable(_said(error)) from None
+    except OSError as error:
+        raise Unreadable(_said(error)) from None
+    finally:
+        os.close(descriptor)
     if len(content) > limit:
         raise Unreadable(f"it is larger than {limit} bytes")
     return content

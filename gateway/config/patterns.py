@@ -50,6 +50,8 @@ def parse(text: str) -> Pattern:
     if text.startswith("~"):
         compile_regex(text[1:])
         return Pattern("regex", (), (), frozenset(), ("regex", text[1:]), text[1:] in _TAKES_EVERYTHING)
+    if not text.startswith("/"):
+        raise ValueError("begins neither with / nor with ~")
     prefix = text.endswith("/*")
     segments, variables, forms = _segments(text.removesuffix("/*") if prefix else text)
     kind: Literal["exact", "template", "prefix"] = "prefix" if prefix else "template" if variables else "exact"
@@ -58,7 +60,7 @@ def parse(text: str) -> Pattern:
 
 def parse_prefix(text: str) -> Pattern:
     """The path without `*` that `strip_prefix` writes; a slash at its end says nothing. ValueError otherwise."""
-    pattern = parse(text.rstrip("/") or "/")
+    pattern = parse(text.rstrip("/") or text)
     if pattern.kind not in ("exact", "template"):
         raise ValueError("has no * and is no regular expression")
     return pattern
@@ -102,8 +104,6 @@ def _segments(text: str) -> tuple[tuple[str | None, ...], tuple[str, ...], froze
     """The canonical segments, the variables and the forms of a path without its final /*."""
     if not text:
         return (), (), frozenset()
-    if not text.startswith("/"):
-        raise ValueError("begins neither with / nor with ~")
     written = text.split("/")[1:]
     found = [_VARIABLE.fullmatch(segment) for segment in written]
     variables = tuple(match[1] for match in found if match)

@@ -15,7 +15,7 @@ from .shape import Choice, Leaf
 from .substitution import Expansion, SubstitutionError, expand
 
 _FITTING = {"text": ("text",), "whole": ("whole",), "number": ("number", "whole"), "flag": ("flag",)}
-_NULLS = ("null", "~", "")
+_NULLS = ("null", "~")  # not the empty text: a variable that is empty by mistake must not switch a token off
 
 
 class Mismatch(Exception):
@@ -97,9 +97,7 @@ class Scalars:
                 return self._folder / value if option.path else value
         if nullable and expansion.text in _NULLS:
             return None
-        raise Mismatch(
-            f"what stands for it is {why}" if len(options) == 1 else "what stands for it is of the wrong type"
-        )
+        raise Mismatch(f"what stands for it: {why if len(options) == 1 else 'wrong type'}")
 
     def expand(self, written: str) -> Expansion:
         """A text with its `${…}` put in. Mismatch says what is wrong."""

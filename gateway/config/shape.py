@@ -141,7 +141,7 @@ def shape_of(hint: Any) -> Shape:
 def _annotated(hint: Any, mark: Unit | _Mark) -> Shape:
     if isinstance(mark, Unit):
         return Leaf(mark)
-    return Items(shape_of(typing.get_args(hint)[0]), one=mark == "one or many", least=mark == "at least one")
+    return Items(shape_of(typing.get_args(hint)[0]), one=mark == "one or many", least=int(mark == "at least one"))
 
 
 def _union(arguments: tuple[Any, ...]) -> Shape:

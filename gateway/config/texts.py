@@ -46,7 +46,8 @@ def _text(name: str, allowed: str, pattern: str) -> Unit:
 
 def _name(text: str) -> str:
     if not _is_name(text):
-        raise UnitError("not a name", likely=re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip("._-")[:128] or None)
+        near = re.fullmatch(r"[A-Za-z0-9._ /-]+", text)  # anything stranger may hold what must not be repeated
+        raise UnitError("not a name", likely=re.sub("[ /]+", "-", text).lstrip("._-")[:128] or None if near else None)
     return text
 
 
@@ -62,7 +63,8 @@ def _method(text: str) -> str:
 
 def _header_name(text: str) -> str:
     if not _is_token(text):
-        raise UnitError("not the name of a header field", likely=re.sub(r"[\s:_]+", "-", text).strip("-") or None)
+        likely = text.strip(": ")
+        raise UnitError("not the name of a header field", likely=likely if _is_token(likely) else None)
     return text
 
 

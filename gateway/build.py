@@ -194,13 +194,14 @@ def _address_rule(rule: AddressRule) -> Callable[[Any, str, int], str | None]:
 
 
 def _status_of(runtime: Runtime) -> Callable[[], Status]:
-    page, cell = runtime.page, runtime.cell
+    page = runtime.page
 
     def status() -> Status:
-        leaving = cell.leaving or page.stopping
+        # The gateway's, not this worker's: a worker that makes way during a reload leaves others that serve.
+        generation = page.generation
         return Status(
-            "draining" if leaving else "ready" if cell.ready else "starting",
-            runtime.generation,
+            "draining" if page.stopping else "ready" if generation else "starting",
+            generation,
             page.loaded_at or None,
             page.last_reload,
             page.refused,

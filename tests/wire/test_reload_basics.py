@@ -325,6 +325,18 @@ def test_a_first_start_that_fails_ends_the_gateway():
         process.stop()
 
 
+def test_ttin_and_ttou_add_and_remove_a_worker_that_finishes_its_requests():
+    with gateway("a", workers=1) as process:
+        process.signal(signal.SIGTTIN)
+        eventually(lambda: sum(worker["ready"] for worker in process.readyz["workers"].values()) == 2)
+        slow = [Slow(process, 1.0) for _ in range(3)]
+        process.signal(signal.SIGTTOU)
+        eventually(lambda: len(process.worker_pids) == 1)
+        assert [one.status() for one in slow] == [200] * 3
+        process.signal(signal.SIGTTOU)  # the last one stays
+        assert served(process) == ["a"]
+
+
 # --- the end --------------------------------------------------------------------------------------------------------
 def test_sigterm_during_a_drain_ends_everything_and_lets_requests_finish():
     with gateway("a") as process:

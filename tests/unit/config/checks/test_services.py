@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.config.support import config_of, everything_built, problem_of
+
+__all__ = ["everything_built"]
+
+
+def text(service: str, more: str = "") -> str:
+    return f"version: 1\nroutes: []\nservices:\n  echo: {service}\n{more}"
+
+
+def test_instance_ids_differ_within_a_service(tmp_path: Path):
+    one = '{id: a, url: "http://h:1"}'
+    problem = problem_of(tmp_path, text(f"{{instances: [{one}, {one}]}}"))
+    assert (problem.line, problem.path) == (4, "services.echo.instances[1].id")
+    assert problem.why == f"the service has this id already, in {tmp_path / 'gateway.yaml'}:4"
+    config_of(tmp_path, text(f"{{instances: [{one}]}}\n  other: {{instances: [{one}]}}"))
+
+
+@pytest.mark.parametrize(
+    ("url", "own"),
+    [
+        ("http://127.0.0.1:8001", True),
+        ("http://localhost:8000", True),
+        ("http://127.9.9.9:8000", True),
+        ("http://[::1]:8001", False),
+        ("http://127.0.0.1:8002", False),
+        ("http://10.0.0.5:8000", False),
+    ],
+)
+def test_the_gateway_is_no_backend_of_itself(tmp_path: Path, url: str, own: bool):
+    whole = text(f'{{instances: [{{id: a, url: "{url}"}}]}}')  # the default binds are 0.0.0.0:8000 and 127.0.0.1:8001
+    if not own:
+        config_of(tmp_path, whole)
+        return
+    problem = problem_of(tmp_path, whole)
+    assert (problem.line, problem.path, problem.found) == (4, "services.echo.instances[0].url", f'"{url}"')
+    assert "in a circle" in problem.why
+
+
+@pytest.mark.parametrize(
+    ("breaker", "path"),
+    [
+        ("{open_for: 30s, max_open_for: 20s}", "max_open_for"),
+        ("{failure_ratio: 50%}", "failure_ratio"),
+        ("{failure_ratio: 0%, window: 3s}", "failure_ratio"),
+        ("{slow_call: {over: 1s, ratio: 50%}}", "slow_call"),
+        ("{slow_call: {over: 1s, ratio: 0%}, window: 3s}", "slow_call.ratio"),
+        ("{half_open_probes: 33}", "half_open_probes"),
+        ("{failures: 0}", "failures"),
+        ("{open_for: 0s}", "open_for"),
+        ("{failure_on: []}", "failure_on"),
+        ("{failure_on: [4xx]}", "failure_on[0]"),
+    ],
+)
+def test_breakers_that_could_not_work(tmp_path: Path, everything_built: None, breaker: str, path: str):
+    assert problem_of(tmp_path, text(f"{{breaker: {breaker}}}")).path == f"services.echo.breaker.{path}"
+
+
+def test_breakers_that_work(tmp_path: Path, everything_built: None):
+    config_of(tmp_path, text("{breaker: {window: 3s, failure_ratio: 50%, max_open_for: 5m, slow_call: {over: 1s, ratio: 1%}}}"))
+
+
+@pytest.mark.parametrize(
+    ("service", "path"),
+    [
+        ("{tls: {certificate: c.pem}}", "tls"),
+        ("{tls: {ca: nowhere.pem}}", "tls.ca"),
+        ("{hash: {key: client_ip}}", "hash"),
+        ("{balancer: consistent_hash}", "balancer"),
+        ("{hash: {key: body}, balancer: consistent_hash}", "hash.key"),
+        ("{hash: {key: path, bounded_load: 1}, balancer: consistent_hash}", "hash.bounded_load"),
+        ("{grpc: {reflection: true}}", "grpc"),
+        ('{instances: [{id: a, url: "http://h:1", weight: 0}]}', "instances[0].weight"),
+        ('{instances: [{id: a, url: "http://h:1", weight: 1000001}]}', "instances[0].weight"),
+        ("{timeouts: {connect: 0s}}", "timeouts.connect"),
+        ("{pool: {max_connections: 0}}", "pool.max_connections"),
+        ("{retries: {attempts: 0}}", "retries.attempts"),
+        ("{retries: {when: [200]}}", "retries.when[0]"),
+        ("{retries: {budget: 101%}}", "retries.budget"),
+    ],
+)
+def test_what_could_not_work(tmp_path: Path, everything_built: None, service: str, path: str):
+    (tmp_path / "c.pem").write_text("")
+    assert problem_of(tmp_path, text(service)).path == f"services.echo.{path}"
+
+
+def test_tls_that_does_nothing_or_checks_nothing_is_a_warning(tmp_path: Path):
+    config = config_of(tmp_path, text('{tls: {verify: false}, instances: [{id: a, url: "http://h:1"}]}'))
+    assert [warning.path for warning in config.warnings] == ["services.echo.tls", "services.echo.tls.verify"]

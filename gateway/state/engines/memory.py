@@ -107,6 +107,9 @@ class MemoryEngine:
         return next(self._unique)
 
 
+Entry = tuple[bytes, float, int]  # packed state, deadline, stamp
+
+
 class _Stripe:
     """Some of the records. An entry is replaced whole, so reading one needs no lock."""
 
@@ -114,16 +117,33 @@ class _Stripe:
         self.limit = limit
         self.purge_at = 64
         self.lock = Lock()  # guards writes to entries, and purge_at
-        self.entries: dict[str, tuple[bytes, float, int]] = {}  # packed state, deadline, stamp
+        self.entries: dict[str, Entry] = {}
+
+    def replace(self, key: str, before: Entry | None, after: Entry) -> bool:
+        """False when the entry is not `before` any more; nothing is done then.
+
+        No call under the lock: a thread that holds it is not switched for another one, which would then wait for it.
+        """
+        entries = self.entries
+        with self.lock:
+            try:
+                current = entries[key]
+            except KeyError:
+                current = None
+            if current is not before:
+                return False
+            entries[key] = after
+            return True
 
     def make_room(self, now: float) -> None:
         """Called before an insertion: drop what has expired each time the number of entries has doubled."""
-        if len(self.entries) >= min(self.purge_at, self.limit):
-            for key in [key for key, entry in self.entries.items() if entry[1] <= now]:
-                del self.entries[key]
-            self.purge_at = max(64, 2 * len(self.entries))
-            if len(self.entries) >= self.limit:
-                raise StoreFull("no room for another record of transient state")
+        with self.lock:
+            if len(self.entries) >= min(self.purge_at, self.limit):
+                for key in [key for key, entry in self.entries.items() if entry[1] <= now]:
+                    del self.entries[key]
+                self.purge_at = max(64, 2 * len(self.entries))
+                if len(self.entries) >= self.limit:
+                    raise StoreFull("no room for another record of transient state")
 
 
 class MemoryRecord:
@@ -139,21 +159,22 @@ class MemoryRecord:
         self._key = key
 
     def apply(self, operation: Operation[Result], *args: Any) -> Result:
-        stripe = self._stripe
-        with stripe.lock:
+        stripe, key = self._stripe, self._key
+        while True:
+            entry = stripe.entries.get(key)
             now = self._engine.now()
-            entry = stripe.entries.get(self._key)
             alive = entry is not None and entry[1] > now
             state = self._layout.unpack(entry[0]) if alive else self._initial  # type: ignore[index]
             after, result, notify = operation.decide(state, now, *args)
             if after is not None:
-                packed = self._layout.pack(*after)
                 if entry is None:
                     stripe.make_room(now)
-                stripe.entries[self._key] = (packed, now + operation.lifetime(after), self._engine.stamp())
+                changed = (self._layout.pack(*after), now + operation.lifetime(after), self._engine.stamp())
+                if not stripe.replace(key, entry, changed):
+                    continue
             if notify and operation.topic is not None:
                 self._engine.bump(operation.topic)
-        return result
+            return result
 
     def read(self) -> State:
         entry = self._stripe.entries.get(self._key)

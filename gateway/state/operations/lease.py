@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from gateway.state.operations import Decision, Operation, State
 
-PLACES = 28  # leases at a time, whatever `limit` says: what a record has room for
+PLACES = 16  # leases at a time, whatever `limit` says
 
 LAYOUT = struct.Struct("=qd" + PLACES * "qd")  # last token, time of the last change; per place token, deadline
 INITIAL = (0, 0.0, *PLACES * (0, 0.0))

@@ -66,7 +66,10 @@ class NodeEngine:
             self._records = [layout.record for layout in segment.layout.tables]
             self._words = segment.words
             self._enter(slot)
-            self._documents = Documents(Path(path), max_size, clock, boot_id or _BOOT_ID.read_text().strip())
+            boot_id = boot_id or _BOOT_ID.read_text().strip()
+            self._documents = Documents(
+                Path(path), max_size, clock, boot_id=boot_id, segment=segment, notices=self._notices
+            )
             stack.callback(self._documents.close)
             self._sweep_at = 0.0
             self._closing = stack.pop_all()

@@ -4,6 +4,10 @@ Opened after the fork, once per process. Values are copied out, so no snapshot o
 of its topic are one transaction: whoever sees the document sees the version, also when the writer was killed right
 after the commit.
 
+To see that nothing changed must cost next to nothing and not give up the GIL, as every call of LMDB does. So a writer
+stores a number in the segment before it commits (BEGUN) and the same one afterwards (ENDED). While they are the same,
+what was read under that number is current; when they differ, somebody is writing or died writing, and LMDB is asked.
+
 The map never grows, as LMDB cannot do that while others have transactions open. LMDB also needs free pages to delete,
 so documents have a budget that ends well before the map does, by a cautious estimate of the pages that they fill.
 """
@@ -23,6 +27,8 @@ from gateway.clock import Clock
 from gateway.errors import StoreFull, StoreUnavailable
 from gateway.state.engines import StateError, topic_of
 from gateway.state.engines.node.folder import DOCUMENTS, READERS
+from gateway.state.engines.node.notices import Notices
+from gateway.state.engines.node.segment import BEGUN, ENDED, Segment
 
 _DEADLINES = Struct("<dd")  # before each value: monotonic deadline, Unix deadline; inf without a ttl
 _NUMBER = Struct("<q")
@@ -35,8 +41,12 @@ _RESERVE = 64 * _PAGE  # for LMDB's own pages, its copies while writing, and the
 
 
 class Documents:
-    def __init__(self, folder: Path, max_size: int, clock: Clock, boot_id: str) -> None:
+    def __init__(
+        self, folder: Path, max_size: int, clock: Clock, *, boot_id: str, segment: Segment, notices: Notices
+    ) -> None:
         self._clock = clock
+        self._words = segment.words
+        self._notices = notices
         self._budget = max_size - _RESERVE
         self._purge_at = 0.0
         try:
@@ -55,7 +65,7 @@ class Documents:
             self._env.reader_check()
         except lmdb.Error as error:
             raise StateError(f"{folder / DOCUMENTS} cannot be opened: {error}; restore it, or remove it") from error
-        self._topics: tuple[int, dict[str, int]] = (-1, {})  # versions as of a transaction; replaced whole
+        self._topics: tuple[int, dict[str, int]] = (-1, {})  # versions as of BEGUN or a transaction; replaced whole
         self._adopt(boot_id)
 
     def get(self, key: str) -> bytes | None:
@@ -114,7 +124,10 @@ class Documents:
 
     def version(self, topic: str) -> int:
         """The transaction that last changed a document of the topic."""
-        number: int = self._env.info()["last_txnid"]
+        words = self._words
+        number: int = words[BEGUN]
+        if number != words[ENDED]:
+            number = ~self._env.info()["last_txnid"]
         known, versions = self._topics
         if known != number:
             versions = {}
@@ -177,12 +190,23 @@ class Documents:
     @contextmanager
     def _transaction(self, *, write: bool) -> Iterator[Any]:
         try:
-            with self._env.begin(write=write) as txn:
+            with self._writing() if write else self._env.begin() as txn:
                 yield txn
         except lmdb.MapFullError as error:
             raise StoreFull(f"the documents fill the map: {error}") from error
         except lmdb.Error as error:
             raise StoreUnavailable(f"the documents cannot be {'written' if write else 'read'}: {error}") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[Any]:
+        words, number = self._words, 0
+        try:
+            with self._env.begin(write=True) as txn:
+                number = self._notices.give(BEGUN)  # as the only writer: LMDB lets the next one in after the commit
+                yield txn
+        finally:
+            if number and words[BEGUN] == number:  # otherwise the next one has begun, and will end it
+                words[ENDED] = number
 
 
 def _cost(name: bytes, stored: bytes) -> int:

@@ -30,10 +30,11 @@ class Notices:
         version: int = words[DEATHS] << 64 | words[self.topic(name)]
         return version
 
-    def give(self, word: int) -> None:
+    def give(self, word: int) -> int:
         words = self._words
         words[self.own] = count = words[self.own] + 1  # no call up to the end: one step for the threads of a process
-        words[word] = self.prefix | count
+        words[word] = number = self.prefix | count
+        return int(number)
 
     def death(self) -> None:
         self.give(DEATHS)

@@ -3,7 +3,7 @@
 Made before the first fork and inherited as a descriptor, it outlives every worker and every reload, and ends with the
 last process that has it. All of it but the mutexes starts as zeros, and memory is used only where something is written.
 
-    header    words: see the constants                                   counters.py, workers.py, records.py
+    header    words: see the constants                                   counters, workers, notices, documents
     topics    a word per topic hash: changes when the topic's version does
     present   a word per worker slot: 1 while its row is in use
     notices   a word per worker slot: how many notices it has given; never falls
@@ -33,7 +33,7 @@ DIGEST = 16
 NAME = 512  # bytes of a column's name with its length; a longer one counts like any other, only no report lists it
 
 # Words of the header.
-MAGIC, MAX_SIZE, ROSTER, FOLD, ALLOCATED, RELEASES, DEATHS = range(7)
+MAGIC, MAX_SIZE, ROSTER, FOLD, ALLOCATED, RELEASES, DEATHS, BEGUN, ENDED = range(9)
 _MAGIC = 0x6774_7761_7901
 _PAGE = 4096
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -86,11 +86,13 @@ class Forwarding:
         pool: int = 64,
         tls: UpstreamTls | None = None,
         lookup: Any = system_lookup,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.resolver = Resolver(lookup)
         self.resolver.start()
-        self.sessions = Sessions(self.resolver, rule)
-        self.forward = Forward(self.sessions, PSEUDONYM)
+        self.sessions = Sessions(self.resolver, rule, now)
+        self.forward = Forward(self.sessions, PSEUDONYM, now)
+        self.now = now
         self.settings = Service(pool=Pool(max_connections=pool), tls=tls, timeouts=PATIENT)
 
     def __enter__(self) -> Forwarding:
@@ -106,7 +108,7 @@ class Forwarding:
             exchange = make_exchange(**arguments)
         exchange.instance = Instance(url)
         exchange.service = SimpleNamespace(settings=self.settings)
-        exchange.deadline = time.monotonic() + exchange.timeouts.request
+        exchange.deadline = self.now() + exchange.timeouts.request
         return self.forward(exchange)
 
     def pool(self, url: str) -> Any:

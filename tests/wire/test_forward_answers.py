@@ -251,8 +251,6 @@ def test_a_reset_does_not_end_a_body_without_length(forward):
 
 def test_a_body_that_stops_coming_is_broken_off_at_the_limit(forward):
     timeouts = Timeouts(upstream=0.3)
-    with FakeBackend(behaviours.slow_body([b"one", b"two", b"three", b""], 0.1)) as backend:
-        assert content(forward(backend.url, timeouts=timeouts)) == b"onetwothree"
     with raw("HTTP/1.1 200 OK\nContent-Length: 9", b"one") as backend, pytest.raises(UpstreamTimeout):
         content(forward(backend.url, timeouts=timeouts))
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
-from contextlib import contextmanager
 
 import pytest
 
+from gateway.clock import FakeClock
 from gateway.config.model import Timeouts
 from gateway.errors import (
     AddressRefused,
@@ -28,7 +27,8 @@ from gateway.errors import (
 )
 from tests.support import behaviours
 from tests.support.backend import FakeBackend, refusing_address, silent_address
-from tests.support.forwarding import PSEUDONYM, Forwarding, content, make_exchange
+from tests.support.forwarding import PATIENT, PSEUDONYM, Forwarding, content, make_exchange, pieces
+from tests.support.timing import ends_after
 
 
 @pytest.fixture
@@ -37,13 +37,20 @@ def forward():
         yield forwarding
 
 
-@contextmanager
-def ends_after(seconds):
-    """The block takes that long, at most 200 ms more."""
-    started = time.monotonic()
-    yield
-    taken = time.monotonic() - started
-    assert seconds - 0.01 <= taken <= seconds + 0.2
+class Client:
+    """A body that plays back; an exception among its steps is raised."""
+
+    def __init__(self, *steps):
+        self.steps = list(steps)
+
+    def read1(self, size):
+        step = self.steps.pop(0) if self.steps else b""
+        if isinstance(step, BaseException):
+            raise step
+        return step
+
+    def read(self, size=-1):
+        return self.read1(size)
 
 
 def is_clean(forward, url):
@@ -72,9 +79,12 @@ def test_the_requests_deadline_bounds_connecting_too(forward):
 
 def test_a_deadline_that_is_over_costs_no_attempt(forward):
     with FakeBackend(behaviours.echo) as backend:
+        forward(backend.url)
         with pytest.raises(DeadlineExceeded):
             forward(backend.url, timeouts=Timeouts(request=0.0))
-        assert backend.connections == 0
+        assert len(backend.requests) == 1
+        assert forward(backend.url).status == 200
+        assert backend.connections == 1
 
 
 def test_a_name_that_does_not_resolve_costs_at_most_its_limit():
@@ -107,7 +117,7 @@ def test_an_address_that_swallows_packets_leaves_time_for_the_next():
         forwarding as forward,
         pytest.raises(UpstreamTimeout),  # the second one takes the connection, and never answers
     ):
-        forward(f"http://backend.test:{port}", timeouts=Timeouts(connect=0.4, upstream=0.1))
+        forward(f"http://backend.test:{port}", timeouts=Timeouts(connect=2.0, upstream=0.1))
 
 
 def test_each_connect_asks_whether_the_address_is_allowed():
@@ -163,10 +173,8 @@ def test_the_requests_deadline_bounds_the_head(forward):
 
 
 def test_the_limit_holds_on_a_connection_that_had_another_before(forward):
-    steps = [behaviours.echo, behaviours.after(0.7), behaviours.hang]
-    with FakeBackend(behaviours.script(*steps)) as backend:
-        forward(backend.url, timeouts=Timeouts(upstream=0.3))
-        assert forward(backend.url, timeouts=Timeouts(upstream=5.0)).status == 200
+    with FakeBackend(behaviours.script(behaviours.echo, behaviours.hang)) as backend:
+        forward(backend.url, timeouts=Timeouts(upstream=5.0))
         with ends_after(0.3), pytest.raises(UpstreamTimeout):
             forward(backend.url, timeouts=Timeouts(upstream=0.3))
         assert backend.connections == 1
@@ -177,36 +185,34 @@ def test_a_backend_that_does_not_take_the_body_costs_the_limit(forward):
         forward(backend.url, method="PUT", body=bytes(20_000_000), timeouts=Timeouts(upstream=0.4))
 
 
-def test_a_backend_may_take_its_time_between_two_pieces_of_its_body(forward):
-    with FakeBackend(behaviours.slow_body([b"one"] * 5, 0.2)) as backend:
-        assert content(forward(backend.url, timeouts=Timeouts(upstream=0.5, request=0.6))) == b"one" * 5
+def test_a_body_may_take_longer_than_the_head_if_it_keeps_coming():
+    clock = FakeClock()
+    with FakeBackend(behaviours.slow_body([b"one"] * 5, 0.05)) as backend, Forwarding(now=clock.monotonic) as forward:
+        found = []
+        for piece in pieces(forward(backend.url)):
+            found.append(piece)
+            clock.advance(PATIENT.upstream - 1)
+        assert b"".join(found) == b"one" * 5
 
 
-def test_waiting_for_the_client_does_not_count(forward):
+@pytest.mark.parametrize("chunked", [False, True])
+def test_waiting_for_the_client_does_not_count(chunked):
     """The deadline is paused while the client sends, for small bodies as for streamed ones."""
+    clock = FakeClock()
 
-    class Slow:
-        def __init__(self, *sent):
-            self.pieces = list(sent)
-
+    class Slow(Client):
         def read1(self, size):
-            threading.Event().wait(0.25)
-            return self.pieces.pop(0) if self.pieces else b""
+            clock.advance(1000.0)
+            return super().read1(size)
 
-        read = None
-
-    with FakeBackend(behaviours.echo) as backend:
-        timeouts = Timeouts(upstream=0.4, request=0.4)
-        headers = [("Host", "h"), ("Content-Length", "3")]
-        for exchange in (
-            make_exchange(method="POST", headers=headers, body=Slow(b"a", b"b", b"c"), timeouts=timeouts),
-            make_exchange(method="POST", body=Slow(b"a", b"b", b"c"), chunked=True, timeouts=timeouts),
-        ):
-            assert forward(backend.url, exchange).status == 200
-            assert exchange.bytes_in == 3
-            assert exchange.upstream_seconds < 0.25
-            assert exchange.deadline - time.monotonic() > 0.1
-        assert [request.body for request in backend.requests] == [b"abc", b"abc"]
+    headers = [("Host", "h")] if chunked else [("Host", "h"), ("Content-Length", "3")]
+    exchange = make_exchange(method="POST", headers=headers, body=Slow(b"a", b"b", b"c"), chunked=chunked)
+    with FakeBackend(behaviours.echo) as backend, Forwarding(now=clock.monotonic) as forward:
+        assert forward(backend.url, exchange).status == 200
+        assert backend.requests[0].body == b"abc"
+    assert exchange.bytes_in == 3
+    assert exchange.upstream_seconds == 0.0
+    assert exchange.deadline == clock.monotonic() + PATIENT.request
 
 
 # --- the backend ends the connection
@@ -259,13 +265,16 @@ def test_a_connection_that_said_something_while_idle_is_replaced(forward):
 
     def behaviour(call):
         behaviours.echo(call)
-        call.pause(0.05)
+        assert gate.wait(10)
         call.send(late)
+        spoken.set()
 
+    gate, spoken = threading.Event(), threading.Event()
     with FakeBackend(behaviour) as backend:
-        for _ in range(2):
-            assert forward(backend.url, method="POST", body=b"hello").status == 200
-            threading.Event().wait(0.15)
+        assert forward(backend.url, method="POST", body=b"hello").status == 200
+        gate.set()
+        assert spoken.wait(10)
+        assert forward(backend.url, method="POST", body=b"hello").status == 200
         assert backend.connections == 2
 
 
@@ -343,6 +352,47 @@ def test_an_answer_that_overtakes_the_end_of_the_connection_is_delivered(forward
             assert (answer.status, content(answer)) == (401, b"who are you?")
 
 
+def test_an_answer_to_a_body_that_nobody_reads_is_delivered(forward):
+    """The upload stands still, for the backend reads nothing, when the answer comes."""
+
+    def behaviour(call):
+        call.head()
+        call.pause(0.2)
+        call.answer(507, [], b"no room")
+        call.backend._closing.wait(30)
+        call.open = False
+
+    with FakeBackend(behaviour) as backend:
+        answer = forward(backend.url, method="POST", body=bytes(20_000_000))
+        assert (answer.status, content(answer)) == (507, b"no room")
+
+
+def test_an_answer_ends_an_upload_between_two_pieces_of_the_client(forward):
+    answered = threading.Event()
+
+    def behaviour(call):
+        call.some(1)
+        call.answer(409, [], b"enough")
+        answered.set()
+
+    class Endless:
+        reads = 0
+
+        def read1(self, size):
+            self.reads += 1
+            if self.reads > 1:
+                assert answered.wait(10)
+            return b"x" * 10 if self.reads < 1000 else b""
+
+        read = None
+
+    client = Endless()
+    with FakeBackend(behaviour) as backend:
+        answer = forward(backend.url, method="POST", body=client, chunked=True)
+        assert (answer.status, content(answer)) == (409, b"enough")
+        assert client.reads == 2
+
+
 def test_interim_answers_do_not_stop_an_upload(forward):
     def behaviour(call):
         call.head()
@@ -359,20 +409,6 @@ def test_interim_answers_do_not_stop_an_upload(forward):
 
 
 # --- the client breaks off
-class Client:
-    def __init__(self, *steps):
-        self.steps = list(steps)
-
-    def read1(self, size):
-        step = self.steps.pop(0) if self.steps else b""
-        if isinstance(step, BaseException):
-            raise step
-        return step
-
-    def read(self, size=-1):
-        return self.read1(size)
-
-
 @pytest.mark.parametrize("kind", [ClientGone, ClientTimeout, BodyTooLarge, Malformed])
 @pytest.mark.parametrize("length", [50, 5_000_000, None])
 def test_a_body_that_the_client_breaks_off_never_becomes_a_whole_request(forward, kind, length):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+from email.message import Message
+from types import SimpleNamespace
 
 import pytest
 import requests
+from requests.cookies import extract_cookies_to_jar
 
 from gateway.clock import FakeClock
 from gateway.forward.resolver import Resolver
@@ -120,7 +123,14 @@ def test_nothing_of_the_environment_and_no_cookie_gets_in(forward, monkeypatch, 
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     with FakeBackend(behaviours.answer(200, [("Set-Cookie", "a=b")])) as backend:
         for _ in range(2):
-            session_of(forward, backend.url).get(backend.url + "/")
+            session = session_of(forward, backend.url)
+            response = session.get(backend.url + "/")
+            # As requests does with its own adapter's answers:
+            message = Message()
+            message["Set-Cookie"] = "a=b"
+            raw = SimpleNamespace(_original_response=SimpleNamespace(msg=message))
+            extract_cookies_to_jar(session.cookies, response.request, raw)
+            assert len(session.cookies) == 0
         assert [request.headers for request in backend.requests] == [[("Host", backend.address)]] * 2
 
 

@@ -175,20 +175,29 @@ class AnswerBody:
     def _whole(self) -> None:
         self._finish(self._keep and not self._connection.buffer)
 
-    def _counted(self, left: int) -> Iterator[bytes]:
+    # The first piece is empty when nothing is there yet: the head need not wait for it.
+    def _first(self) -> bytes:
         connection = self._connection
         data, connection.buffer = connection.buffer, b""
+        return data or connection.more(0) or b""
+
+    def _counted(self, left: int) -> Iterator[bytes]:
+        data = self._first()
         while len(data) < left:
-            if data:
-                yield data
-                left -= len(data)
+            yield data
+            left -= len(data)
             if not (data := self._read()):
                 raise Closed(f"{left} bytes before the end of its body")
-        data, connection.buffer = data[:left], data[left:]
+        data, self._connection.buffer = data[:left], data[left:]
         self._whole()
         yield data
 
     def _chunks(self, decoder: ChunkDecoder, data: bytes) -> Iterator[bytes]:
+        if not data:
+            data = decoder.feed(self._connection.more(0) or b"")
+        if not decoder.done:
+            yield data
+            data = b""
         while not decoder.done:
             if data:
                 yield data
@@ -201,12 +210,9 @@ class AnswerBody:
             yield data
 
     def _rest(self) -> Iterator[bytes]:
-        connection = self._connection
-        data, connection.buffer = connection.buffer, b""
-        while True:
-            if data:
-                yield data
-            if not (data := self._read()):
-                break
-        if connection.broken:  # an end by reset, noticed when sending, is no end of a body
+        data = self._first()
+        yield data
+        while data := self._read():
+            yield data
+        if self._connection.broken:  # an end by reset, noticed when sending, is no end of a body
             raise Closed("with a reset")

@@ -66,7 +66,10 @@ class Played:
         return piece
 
     def more(self, seconds):
-        return self.receive(seconds) if self.pieces and self.pieces[0] is not None else None
+        """None among the pieces: nothing comes for a while."""
+        if not self.pieces:
+            return None
+        return self.receive(seconds) if self.pieces[0] is not None else self.pieces.pop(0)
 
 
 class Owner:
@@ -98,8 +101,8 @@ def test_a_body_of_known_length_gives_the_connection_back_with_its_last_piece():
 
 
 def test_every_read_has_the_whole_timeout():
-    connection = Played(b"", b"a", b"b")
-    assert b"".join(body(connection, length=2)[0]) == b"ab"
+    connection = Played(b"a", b"b", b"c")
+    assert b"".join(body(connection, length=3)[0]) == b"abc"
     assert connection.limits == [107.0, 107.0]
 
 
@@ -116,6 +119,21 @@ def test_a_chunked_body_goes_on_where_the_head_left_it():
     made, owner = body(Played(b"", b"lo\r\n", b"0\r\n\r\n"), decoder=decoder, first=first)
     assert list(made) == [b"hel", b"lo"]
     assert owner.finished == [True]
+
+
+@pytest.mark.parametrize(
+    "pieces, arguments",
+    [
+        ([b"hello"], {"length": 5}),
+        ([b"5\r\nhello\r\n0\r\n\r\n"], {"decoder": True}),
+        ([b"hello", b""], {}),
+    ],
+)
+def test_the_first_piece_is_empty_when_nothing_is_there_yet(pieces, arguments):
+    for ready in (False, True):
+        connection = Played(b"", *([] if ready else [None]), *pieces)
+        made, _ = body(connection, **{**arguments, **({"decoder": ChunkDecoder()} if "decoder" in arguments else {})})
+        assert list(made) == ([b"hello"] if ready else [b"", b"hello"])
 
 
 def test_a_body_without_length_ends_with_the_connection_which_is_not_kept():

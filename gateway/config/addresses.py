@@ -34,6 +34,11 @@ class Bind:
         """Whether only this machine reaches it."""
         return self.path is not None or is_loopback(self.host)
 
+    @property
+    def near(self) -> str:
+        """The host under which this machine itself reaches it."""
+        return _WILDCARDS.get(self.host, self.host)
+
     def overlaps(self, other: Bind) -> bool:
         """Whether the kernel refuses to bind both. Port 0 is a different port each time."""
         if self.path is not None or other.path is not None:

@@ -76,7 +76,7 @@ def format_duration(seconds: float) -> str:
 
 # --- sizes, in bytes -------------------------------------------------------------------------------------------------
 _BYTES = {"TiB": 1024**4, "GiB": 1024**3, "MiB": 1024**2, "KiB": 1024, "B": 1}
-_SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,9}))?(B|KiB|MiB|GiB|TiB)")
+_SIZE = re.compile(r"([0-9]{1,19})(?:\.([0-9]{1,9}))?(B|KiB|MiB|GiB|TiB)")
 _NEAR_SIZE = re.compile(r"([0-9]{1,15}) ?([kmgt]?)i?b?", re.IGNORECASE)
 
 

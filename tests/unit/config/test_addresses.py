@@ -26,12 +26,24 @@ def test_binds(text: str, bind: Bind):
 @pytest.mark.parametrize(
     ("text", "likely"),
     [
-        ("8000", "0.0.0.0:8000"), (":8000", "0.0.0.0:8000"), ("*:8000", "0.0.0.0:8000"), ("tcp://a.b:1", "a.b:1"),
-        ("localhost", None), ("::1:8000", None), ("127.0.0.1:65536", None), ("127.0.0.1:", None), ("127.1:80", None),
-        ("unix:", None), ("unix:relative.sock", None), ("unix:/" + "a" * 107, None), ("fd://3", None), ("", None),
-        ("a b:80", None), ("127.0.0.1:+80", None),
+        ("8000", "0.0.0.0:8000"),
+        (":8000", "0.0.0.0:8000"),
+        ("*:8000", "0.0.0.0:8000"),
+        ("tcp://a.b:1", "a.b:1"),
+        ("localhost", None),
+        ("::1:8000", None),
+        ("127.0.0.1:65536", None),
+        ("127.0.0.1:", None),
+        ("127.1:80", None),
+        ("unix:", None),
+        ("unix:relative.sock", None),
+        ("unix:/" + "a" * 107, None),
+        ("fd://3", None),
+        ("", None),
+        ("a b:80", None),
+        ("127.0.0.1:+80", None),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_bound_is_refused(text: str, likely: str | None):
     with pytest.raises(UnitError) as refused:
         parse_bind(text)
@@ -109,14 +121,32 @@ def test_split_url():
 @pytest.mark.parametrize(
     ("text", "likely"),
     [
-        ("127.0.0.1:8081", "http://127.0.0.1:8081"), ("backend:80/", "http://backend:80"), ("ftp://a", None),
-        ("http://a:80/x", "http://a:80"), ("http://a?x", "http://a"), ("http://a#x", "http://a"), ("http://u:p@a", None),
-        ("http://", None), ("http://a:0", None), ("http://a:99999", None), ("http://a:", None), ("http://a b", None),
-        ("http://127.1", None), ("http://0x7f000001", None), ("http://256.1.1.1", None), ("http://[::1", None),
-        ("http://[fe80::1%25eth0]", None), ("http://a\\b", None), ("http://ä", None), ("http://-a-", None),
-        ("http://" + "a" * 64, None), ("http://a..b", None), ("http://a\n", None), ("u:p@h:80/x", None),
+        ("127.0.0.1:8081", "http://127.0.0.1:8081"),
+        ("backend:80/", "http://backend:80"),
+        ("ftp://a", None),
+        ("http://a:80/x", "http://a:80"),
+        ("http://a?x", "http://a"),
+        ("http://a#x", "http://a"),
+        ("http://u:p@a", None),
+        ("http://", None),
+        ("http://a:0", None),
+        ("http://a:99999", None),
+        ("http://a:", None),
+        ("http://a b", None),
+        ("http://127.1", None),
+        ("http://0x7f000001", None),
+        ("http://256.1.1.1", None),
+        ("http://[::1", None),
+        ("http://[fe80::1%25eth0]", None),
+        ("http://a\\b", None),
+        ("http://ä", None),
+        ("http://-a-", None),
+        ("http://" + "a" * 64, None),
+        ("http://a..b", None),
+        ("http://a\n", None),
+        ("u:p@h:80/x", None),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_instance_url_is_refused(text: str, likely: str | None):
     with pytest.raises(UnitError) as refused:
         normal_url(text)
@@ -133,7 +163,9 @@ def test_whole_urls_stay_as_written(text: str):
     assert checked_url(text, ("redis", "unix", "redis+sentinel")) == text
 
 
-@pytest.mark.parametrize("text", ["http://a", "redis:", "redis://", "redis://a:0", "redis://a:x", "unix://", "redis://a b", ""])
+@pytest.mark.parametrize(
+    "text", ["http://a", "redis:", "redis://", "redis://a:0", "redis://a:x", "unix://", "redis://a b", ""]
+)
 def test_urls_of_another_kind_are_refused(text: str):
     with pytest.raises(UnitError):
         checked_url(text, ("redis", "unix"))

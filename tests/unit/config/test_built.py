@@ -30,7 +30,10 @@ REST = "version: 1\nservices: {}\nroutes: []\n"
         (SERVICE + "{retries: {attempts: 3}}", "services.s.retries"),
         (SERVICE + "{retries: {attempts: 1, budget: 1%}}", "services.s.retries"),
         (SERVICE + "{breaker: {window: 3s}}", "services.s.breaker.window"),
-        (SERVICE + "{breaker: {window: 3s, failure_ratio: 1%}}", "services.s.breaker.failure_ratio services.s.breaker.window"),
+        (
+            SERVICE + "{breaker: {window: 3s, failure_ratio: 1%}}",
+            "services.s.breaker.failure_ratio services.s.breaker.window",
+        ),
         (SERVICE + "{breaker: {minimum_calls: 1}}", "services.s.breaker.minimum_calls"),
         (SERVICE + "{breaker: {max_open_for: 1m}}", "services.s.breaker.max_open_for"),
         (SERVICE + "{breaker: {deregister: true}}", "services.s.breaker.deregister"),
@@ -71,10 +74,14 @@ def test_a_key_that_is_not_built_is_refused_where_it_stands(tmp_path: Path, text
     "text",
     [
         REST + "state: {engine: memory, redis: {prefix: 'gateway:', timeout: 250ms}, on_failure: local}",
-        REST + "cache: {engine: node, path: var/cache}\ntracing: {sample: 0%}\nauth: {jwt: {algorithms: [HS256]}, default: none}",
+        REST
+        + "cache: {engine: node, path: var/cache}\ntracing: {sample: 0%}\n"
+        + "auth: {jwt: {algorithms: [HS256]}, default: none}",
         REST + "rate_limits: {}\ncors: {}\ndiscovery: []\ndefaults: {concurrency: null}",
-        SERVICE + "{balancer: weighted_round_robin, retries: {attempts: 1}, breaker: {failures: 1, half_open_probes: 1}}",
-        SERVICE + "{retries: {attempts: 2, budget: 20%}, health: {when_none_healthy: fail}, slow_start: 0ms, breaker: null}",
+        SERVICE
+        + "{balancer: weighted_round_robin, retries: {attempts: 1}, breaker: {failures: 1, half_open_probes: 1}}",
+        SERVICE
+        + "{retries: {attempts: 2, budget: 20%}, health: {when_none_healthy: fail}, slow_start: 0ms, breaker: null}",
         SERVICE + '{instances: [{id: a, url: "http://h:1", zone: z, tags: [t]}]}',
         ROUTE + "{id: a, path: /a, service: s, balancer: round_robin, auth: none, retries: {attempts: 1}, tags: []}",
     ],
@@ -86,7 +93,10 @@ def test_defaults_and_what_is_built_are_accepted(tmp_path: Path, text: str):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (REST + "recorder: {sample: 2}", "wrong type; found the number 2; allowed: a share from 0% to 100% (did you mean 2%?)"),
+        (
+            REST + "recorder: {sample: 2}",
+            "wrong type; found the number 2; allowed: a share from 0% to 100% (did you mean 2%?)",
+        ),
         (SERVICE + "{retries: {attempts: many}}", 'wrong type; found "many"; allowed: a whole number from 1'),
         (SERVICE + "{balancer: least}", "unknown value"),
     ],

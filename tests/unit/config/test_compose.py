@@ -75,7 +75,11 @@ def test_a_key_that_stands_twice_is_told_with_both_lines_and_reading_goes_on():
 
 
 def test_anchors_and_aliases():
-    assert composed("a: &x {b: 1}\nc: *x\nd: [*x, *x]\n")[0] == {"a": {"b": "1"}, "c": {"b": "1"}, "d": [{"b": "1"}] * 2}
+    assert composed("a: &x {b: 1}\nc: *x\nd: [*x, *x]\n")[0] == {
+        "a": {"b": "1"},
+        "c": {"b": "1"},
+        "d": [{"b": "1"}] * 2,
+    }
     assert composed("a: &x 1\nb: &x 2\nc: *x\n")[0]["c"] == "2"
 
 
@@ -132,9 +136,21 @@ def test_an_unquoted_substitution_within_brackets_gets_a_hint():
 
 @pytest.mark.parametrize(
     "text",
-    ["token: *hunter2", "token: !hunter2 x", "token: 'x' hunter2", "token: |hunter2", "token:\n  a\n  hunter2: [", "? hunter2\n? [",
-     "token: \"\\hunter2\"", "{token: hunter2", "token: %hunter2", "a: &hunter2 [*hunter2]", "hunter2", "- a\nhunter2: c"],
-)  # fmt: skip
+    [
+        "token: *hunter2",
+        "token: !hunter2 x",
+        "token: 'x' hunter2",
+        "token: |hunter2",
+        "token:\n  a\n  hunter2: [",
+        "? hunter2\n? [",
+        'token: "\\hunter2"',
+        "{token: hunter2",
+        "token: %hunter2",
+        "a: &hunter2 [*hunter2]",
+        "hunter2",
+        "- a\nhunter2: c",
+    ],
+)
 def test_messages_do_not_quote_the_text(text: str):
     composer = Composer("f.yaml", 0)
     try:

@@ -62,7 +62,11 @@ def test_what_two_files_define_is_told_with_both_places(tmp_path: Path, included
 
 
 def test_problems_name_the_file_and_count_lists_as_that_file_does(tmp_path: Path):
-    write(tmp_path, "routes:\n  - {id: a, path: /a, service: echo}\n  - {id: main, path: x, service: no}", "routes.d/a.yaml")
+    write(
+        tmp_path,
+        "routes:\n  - {id: a, path: /a, service: echo}\n  - {id: main, path: x, service: no}",
+        "routes.d/a.yaml",
+    )
     file = str(tmp_path / "routes.d/a.yaml")
     problems = problems_of(tmp_path, MAIN)
     assert [(one.file, one.line, one.path) for one in problems] == [

@@ -52,7 +52,13 @@ def test_every_value_that_the_contract_shows_as_a_default_is_the_default(tmp_pat
 
 def test_the_contract_names_every_key_but_those_that_were_added(tmp_path: Path, everything_built: None):
     """So that a default that the contract shows cannot escape the test above."""
-    added = {"admin.hosts", "services.echo.timeouts", "services.echo.pool", "services.echo.concurrency", "services.echo.grpc"}
+    added = {
+        "admin.hosts",
+        "services.echo.timeouts",
+        "services.echo.pool",
+        "services.echo.concurrency",
+        "services.echo.grpc",
+    }
     config = config_of(tmp_path, CONTRACT.read_text())
     missing = set()
     text = CONTRACT.read_text()
@@ -85,8 +91,10 @@ def test_types_of_the_model(tmp_path: Path, everything_built: None):
         services:
           a.b-C_1: {retries: {when: [timeout, 500]}, breaker: {window: 3.5x request}}
         routes:
-          - {id: one, path: /a, service: a.b-C_1, auth: [jwt, mtls], rate_limit: slow, timeouts: {connect: 2s}, min_rate: 1KiB/s}
-          - {id: two, path: /b, service: a.b-C_1, auth: none, rate_limit: [slow], retries: {attempts: 3, methods: [GET]}}
+          - {id: one, path: /a, service: a.b-C_1, auth: [jwt, mtls], rate_limit: slow,
+             timeouts: {connect: 2s}, min_rate: 1KiB/s}
+          - {id: two, path: /b, service: a.b-C_1, auth: none, rate_limit: [slow],
+             retries: {attempts: 3, methods: [GET]}}
         auth: {jwt: [{issuer: a}, {issuer: b}], api_key: {in: [query:key]}}
         rate_limits: {slow: {rate: 600/m, key: [client_ip, route]}}
         discovery: [{type: dns, name: a.b, service: x}, {type: docker}]
@@ -122,7 +130,7 @@ def test_types_of_the_model(tmp_path: Path, everything_built: None):
 def test_null_is_none_and_an_empty_section_is_its_defaults(tmp_path: Path):
     config = config_of(
         tmp_path,
-        "version: 1\nserver: {}\nservices: {a: {breaker: null}, b: {breaker: {}}, c: {breaker: {failures: 9}}}\nroutes: []",
+        "version: 1\nserver: {}\nroutes: []\nservices: {a: {breaker: null}, b: {breaker: {}}, c: {breaker: {failures: 9}}}",
     )
     a, b, c = (service.breaker for service in config.services.values())
     assert a is None
@@ -279,7 +287,9 @@ def test_sections_are_values():
     assert Timeouts(connect=2.0) != Timeouts()
     assert Timeouts() != Service()
     assert len({Timeouts(), Timeouts(), Timeouts(connect=2.0)}) == 2
-    assert repr(Instance(id="a", url="http://a:1")) == "Instance(id='a', url='http://a:1', weight=1, zone=None, tags=())"
+    assert (
+        repr(Instance(id="a", url="http://a:1")) == "Instance(id='a', url='http://a:1', weight=1, zone=None, tags=())"
+    )
     with pytest.raises(dataclasses.FrozenInstanceError):
         Timeouts().connect = 2.0  # type: ignore[misc]
     with pytest.raises((AttributeError, TypeError)):
@@ -309,7 +319,10 @@ def test_a_start_is_quick():
         "import time; begin = time.process_time(); from gateway.config.load import load; load('conf/gateway.yaml');"
         "print(time.process_time() - begin)"
     )
-    runs = [subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, check=True) for _ in range(2)]
+    runs = [
+        subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, check=True)
+        for _ in range(2)
+    ]
     assert min(float(run.stdout) for run in runs) < 0.5
 
 

@@ -65,11 +65,14 @@ def test_what_holds_no_secret_loads_again_as_the_same(tmp_path: Path, everything
     version: 1
     server: {workers: 3, pin_cpus: true, trusted_proxies: [unix], max_request_body: 1.5MiB}
     services:
-      a: {breaker: {window: 3.5x request, failure_on: [5xx]}, retries: {when: [connect, 500], budget: 12.5%}, hash: null}
+      a: {hash: null, breaker: {window: 3.5x request, failure_on: [5xx]},
+          retries: {when: [connect, 500], budget: 12.5%}}
       b: {breaker: null, timeouts: {connect: 250ms}, concurrency: {global: 5, queue: 1.5s}}
     routes:
-      - {id: a, path: /a, service: a, auth: [jwt], rate_limit: slow, timeouts: {connect: 2s}, retries: {when: [502]}, min_rate: 1KiB/s}
-      - {id: b, path: '/{x}/*', split: [{service: a, weight: 9}, {service: b}], rewrite: {path: '/v2/*'}, headers: {X-A: '*'}}
+      - {id: a, path: /a, service: a, auth: [jwt], rate_limit: slow,
+         timeouts: {connect: 2s}, retries: {when: [502]}, min_rate: 1KiB/s}
+      - {id: b, path: '/{x}/*', split: [{service: a, weight: 9}, {service: b}],
+         rewrite: {path: '/v2/*'}, headers: {X-A: '*'}}
     rate_limits: {slow: {rate: 0.5/s, key: [client_ip, "header:X"]}}
     cors: {any: {origins: ['~^https://']}}
     discovery: [{type: dns, name: a.b, service: a}, {type: http, url: "http://h/x"}]

@@ -14,11 +14,36 @@ from gateway.config.nodes import Items, Scalar, Table, describe, kind_of
         ("number", ["1.0", ".5", "1.", "-1e3", "+1.5E-3", ".inf", "-.INF", ".nan", ".NaN"]),
         (
             "text",
-            ["yes", "no", "on", "off", "y", "nULL", "tRUE", "12:30", "1:30:00", "2027-01-01", "2027-01-01T10:00:00Z", "1_000",
-             "0b11", "0o8", "0xg", "+0x1", "1e", ".", "-", "+", "-.nan", "30s", "5xx", "1.2.3", "a"],
+            [
+                "yes",
+                "no",
+                "on",
+                "off",
+                "y",
+                "nULL",
+                "tRUE",
+                "12:30",
+                "1:30:00",
+                "2027-01-01",
+                "2027-01-01T10:00:00Z",
+                "1_000",
+                "0b11",
+                "0o8",
+                "0xg",
+                "+0x1",
+                "1e",
+                ".",
+                "-",
+                "+",
+                "-.nan",
+                "30s",
+                "5xx",
+                "1.2.3",
+                "a",
+            ],
         ),
     ],
-)  # fmt: skip
+)
 def test_plain_scalars_are_those_of_the_yaml_1_2_core_schema(kind: str, texts: list[str]):
     assert {text: kind_of(text) for text in texts} == dict.fromkeys(texts, kind)
 

@@ -47,15 +47,34 @@ def test_the_same_paths_have_the_same_shape(one: str, other: str, same: bool):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "begins neither"), ("a", "begins neither"), ("*", "begins neither"), ("/a*", "only at the end"),
-        ("/*/a", "only at the end"), ("/a/{x", "variable"), ("/a/{1}", "variable"), ("/v{x}", "variable"),
-        ("/{x}/{x}", "twice"), ("/a/../b", "dot segment"), ("/a/.", "dot segment"), ("/a/%2e%2E/b", "dot segment"),
-        ("/a%2f..%2fb", "dot segment"), ("/..;/a", "dot segment"), ("/%", "hexadecimal"), ("/%g1", "hexadecimal"),
-        ("/%00", "%00"), ("/a?b", "?"), ("/a#b", "#"), ("/a b", "space"), ("/a\n", "control"), ("~(", "regular expression"),
-        ("~[z-a]", "regular expression"), ("~" + "(" * 2000, "regular expression"), ("~a{99999999999}", "regular expression"),
+        ("", "begins neither"),
+        ("a", "begins neither"),
+        ("*", "begins neither"),
+        ("/a*", "only at the end"),
+        ("/*/a", "only at the end"),
+        ("/a/{x", "variable"),
+        ("/a/{1}", "variable"),
+        ("/v{x}", "variable"),
+        ("/{x}/{x}", "twice"),
+        ("/a/../b", "dot segment"),
+        ("/a/.", "dot segment"),
+        ("/a/%2e%2E/b", "dot segment"),
+        ("/a%2f..%2fb", "dot segment"),
+        ("/..;/a", "dot segment"),
+        ("/%", "hexadecimal"),
+        ("/%g1", "hexadecimal"),
+        ("/%00", "%00"),
+        ("/a?b", "?"),
+        ("/a#b", "#"),
+        ("/a b", "space"),
+        ("/a\n", "control"),
+        ("~(", "regular expression"),
+        ("~[z-a]", "regular expression"),
+        ("~" + "(" * 2000, "regular expression"),
+        ("~a{99999999999}", "regular expression"),
         ("/" + "a" * 2048, "longer"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_path_is_refused_without_being_quoted(text: str, why: str):
     with pytest.raises(ValueError, match=why.replace("?", r"\?")) as refused:
         parse(text)
@@ -63,7 +82,9 @@ def test_what_is_no_path_is_refused_without_being_quoted(text: str, why: str):
         assert text not in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["(?P<hunter2", "[hunter2", "(?P=hunter2)", r"(?P<a>)\hunter2", "(?hunter2)", "(hunter2"])
+@pytest.mark.parametrize(
+    "text", ["(?P<hunter2", "[hunter2", "(?P=hunter2)", r"(?P<a>)\hunter2", "(?hunter2)", "(hunter2"]
+)
 def test_messages_about_regular_expressions_do_not_quote_them(text: str):
     with pytest.raises(ValueError, match="regular expression") as refused:
         compile_regex(text)

@@ -44,10 +44,23 @@ def test_durations_are_seconds(text: str, seconds: float, written: str):
 @pytest.mark.parametrize(
     ("text", "likely"),
     [
-        ("30", "30s"), ("1.5", "1.5s"), ("", None), ("s", None), ("-3s", None), ("3 s", None), ("3S", None), ("3d", None),
-        ("1h30m", None), ("1e3s", None), ("8761h", None), ("0.0001ms", None), ("3s\n", None), ("٣s", None), ("9" * 400 + "s", None),
+        ("30", "30s"),
+        ("1.5", "1.5s"),
+        ("", None),
+        ("s", None),
+        ("-3s", None),
+        ("3 s", None),
+        ("3S", None),
+        ("3d", None),
+        ("1h30m", None),
+        ("1e3s", None),
+        ("8761h", None),
+        ("0.0001ms", None),
+        ("3s\n", None),
+        ("٣s", None),
+        ("9" * 400 + "s", None),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_duration_is_refused(text: str, likely: str | None):
     with pytest.raises(UnitError) as refused:
         parse_duration(text)
@@ -81,10 +94,19 @@ def test_sizes_are_bytes(text: str, size: int, written: str):
 @pytest.mark.parametrize(
     ("text", "likely"),
     [
-        ("64", "64B"), ("64k", "64KiB"), ("64KB", "64KiB"), ("2 mb", "2MiB"), ("1kib", "1KiB"), ("64KiBs", None),
-        ("-1B", None), ("1.5B", None), ("0.1KiB", None), ("8388608TiB", None), ("", None),
+        ("64", "64B"),
+        ("64k", "64KiB"),
+        ("64KB", "64KiB"),
+        ("2 mb", "2MiB"),
+        ("1kib", "1KiB"),
+        ("64KiBs", None),
+        ("-1B", None),
+        ("1.5B", None),
+        ("0.1KiB", None),
+        ("8388608TiB", None),
+        ("", None),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_size_is_refused(text: str, likely: str | None):
     with pytest.raises(UnitError) as refused:
         parse_size(text)

@@ -6,7 +6,14 @@ from gateway.config.problems import ConfigErrors, Problem, render_path, shown_ke
 from gateway.config.render import render_json, render_text
 
 WRONG = Problem(
-    file="conf/gateway.yaml", line=4, column=12, path="server.threads", why="wrong type", found='"many"', allowed="a number", likely="4"
+    file="conf/gateway.yaml",
+    line=4,
+    column=12,
+    path="server.threads",
+    why="wrong type",
+    found='"many"',
+    allowed="a number",
+    likely="4",
 )
 PLAIN = Problem(file="conf/gateway.yaml", why="the file is empty")
 
@@ -24,9 +31,16 @@ def test_json_for_editors():
     assert told["ok"] is False
     (error,) = told["errors"]
     assert error == {
-        "file": "conf/gateway.yaml", "line": 4, "column": 12, "path": "server.threads", "why": "wrong type", "found": '"many"',
-        "allowed": "a number", "likely": "4", "message": 'wrong type; found "many"; allowed: a number (did you mean 4?)',
-    }  # fmt: skip
+        "file": "conf/gateway.yaml",
+        "line": 4,
+        "column": 12,
+        "path": "server.threads",
+        "why": "wrong type",
+        "found": '"many"',
+        "allowed": "a number",
+        "likely": "4",
+        "message": 'wrong type; found "many"; allowed: a number (did you mean 4?)',
+    }
     assert told["warnings"][0]["message"] == "the file is empty"
     assert json.loads(render_json([]))["ok"] is True
 

@@ -70,7 +70,12 @@ def test_what_keys_are_required():
 
 @pytest.mark.parametrize(
     ("section", "key", "default"),
-    [("Server", "keepalive", "75s"), ("State", "path", "var/state"), ("Logging", "sample", "100%"), ("Server", "workers", None)],
+    [
+        ("Server", "keepalive", "75s"),
+        ("State", "path", "var/state"),
+        ("Logging", "sample", "100%"),
+        ("Server", "workers", None),
+    ],
 )
 def test_defaults_are_spelled_as_in_the_file(section: str, key: str, default: Any):
     assert definition(section)["properties"][key]["default"] == default

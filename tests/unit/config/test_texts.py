@@ -9,24 +9,68 @@ from gateway.config.quantities import UnitError
 from gateway.config.units import Unit
 
 CASES: list[tuple[Unit, list[str], list[tuple[str, str | None]]]] = [
-    (texts.NAME, ["a", "9", "orders-v2", "a.b_c", "a" * 128], [("", None), ("-a", "a"), ("a b", "a-b"), ("ä", None), ("a" * 129, "a" * 128), ("a\n", None), ("a:b", None)]),
-    (texts.METHOD, ["GET", "PURGE", "M-SEARCH", "get2"], [("get", "GET"), ("Get", "GET"), ("", None), ("G T", None), ("CONNECT", None), ("GET\n", None)]),
-    (texts.HEADER_NAME, ["X-Version", "a", "!#$%&'*+.^_`|~1"], [("X Version", None), ("X:", "X"), ("", None), ("ä", None)]),
-    (texts.HEADER_VALUE, ["", "a", "a b\tc", "é", "*"], [(" a", None), ("a ", None), ("a\nb", None), ("a\rb", None), ("a\0", None), ("€", None)]),
+    (
+        texts.NAME,
+        ["a", "9", "orders-v2", "a.b_c", "a" * 128],
+        [("", None), ("-a", "a"), ("a b", "a-b"), ("ä", None), ("a" * 129, "a" * 128), ("a\n", None), ("a:b", None)],
+    ),
+    (
+        texts.METHOD,
+        ["GET", "PURGE", "M-SEARCH", "get2"],
+        [("get", "GET"), ("Get", "GET"), ("", None), ("G T", None), ("CONNECT", None), ("GET\n", None)],
+    ),
+    (
+        texts.HEADER_NAME,
+        ["X-Version", "a", "!#$%&'*+.^_`|~1"],
+        [("X Version", None), ("X:", "X"), ("", None), ("ä", None)],
+    ),
+    (
+        texts.HEADER_VALUE,
+        ["", "a", "a b\tc", "é", "*"],
+        [(" a", None), ("a ", None), ("a\nb", None), ("a\rb", None), ("a\0", None), ("€", None)],
+    ),
     (texts.PRINTABLE, ["a b", "ä", "a" * 128], [("", None), ("a\n", None), ("a" * 129, None)]),
-    (texts.HOST, ["api.example.com", "*.example.com", "10.0.0.1", "[::1]", "localhost"],
-     [("a.b:80", "a.b"), ("*", None), ("*.*.a", None), ("a.*", None), ("*.10.0.0.1", None), ("*.[::1]", None), ("", None), ("http://a", None)]),
-    (texts.HOOK, ["my_routes:choose", "a.b.c:d"], [("a", None), ("a:", None), ("a.b", None), ("a:b()", None), ("a-b:c", None), ("a:b:c", None)]),
+    (
+        texts.HOST,
+        ["api.example.com", "*.example.com", "10.0.0.1", "[::1]", "localhost"],
+        [
+            ("a.b:80", "a.b"),
+            ("*", None),
+            ("*.*.a", None),
+            ("a.*", None),
+            ("*.10.0.0.1", None),
+            ("*.[::1]", None),
+            ("", None),
+            ("http://a", None),
+        ],
+    ),
+    (
+        texts.HOOK,
+        ["my_routes:choose", "a.b.c:d"],
+        [("a", None), ("a:", None), ("a.b", None), ("a:b()", None), ("a-b:c", None), ("a:b:c", None)],
+    ),
     (texts.PLAIN_PATH, ["/", "/metrics"], [("metrics", None), ("/a b", None), ("", None)]),
     (texts.STATUSES, ["200", "200-399"], [("600", None), ("399-200", None), ("2xx", None), ("200-", None)]),
-    (texts.HASH_KEY, ["client_ip", "header:X-User", "cookie:a", "query:id", "path", "principal"], [("header:", None), ("ip", None), ("body:x", None)]),
-    (texts.LIMIT_KEY, ["client_ip", "api_key", "route", "service", "global", "header:X"], [("query:x", None), ("path", None)]),
+    (
+        texts.HASH_KEY,
+        ["client_ip", "header:X-User", "cookie:a", "query:id", "path", "principal"],
+        [("header:", None), ("ip", None), ("body:x", None)],
+    ),
+    (
+        texts.LIMIT_KEY,
+        ["client_ip", "api_key", "route", "service", "global", "header:X"],
+        [("query:x", None), ("path", None)],
+    ),
     (texts.CREDENTIAL, ["header:X-API-Key", "query:key", "cookie:key"], [("X-API-Key", None), ("header: X", None)]),
-    (texts.ORIGIN, ["*", "https://a.com", "https://*.a.com", "~^https://"], [("a.com:1/", "http://a.com:1"), ("https://a.com/x", "https://a.com"), ("~(", None)]),
+    (
+        texts.ORIGIN,
+        ["*", "https://a.com", "https://*.a.com", "~^https://"],
+        [("a.com:1/", "http://a.com:1"), ("https://a.com/x", "https://a.com"), ("~(", None)],
+    ),
     (texts.SHA256, ["0aF" + "0" * 61], [("0" * 63, None), ("g" * 64, None)]),
     (texts.EXPIRY, ["2027-01-01", "2027-01-01T10:00:00+00:00"], [("tomorrow", None), ("2027-13-01", None), ("", None)]),
     (texts.REDIS_URL, ["redis://:p@h:1/0", "redis+cluster://h"], [("http://h", None), ("h:6379", None)]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("unit", "text"), [(unit, text) for unit, good, _ in CASES for text in good])

@@ -21,7 +21,9 @@ def test_rates(text: str, count: float, period: float, per_second: float):
     assert str(rate) == text
 
 
-@pytest.mark.parametrize(("text", "likely"), [("100", "100/s"), ("100/d", None), ("0/s", None), ("/s", None), ("-1/s", None)])
+@pytest.mark.parametrize(
+    ("text", "likely"), [("100", "100/s"), ("100/d", None), ("0/s", None), ("/s", None), ("-1/s", None)]
+)
 def test_what_is_no_rate_is_refused(text: str, likely: str | None):
     with pytest.raises(UnitError) as refused:
         Rate.parse(text)
@@ -60,7 +62,9 @@ def test_networks_are_values():
     assert pickle.loads(pickle.dumps(Network("::1"))) == Network("::1")
 
 
-@pytest.mark.parametrize(("text", "likely"), [("10.0.0.5/8", "10.0.0.0/8"), ("10.0.0.0/33", None), ("all", None), ("", None)])
+@pytest.mark.parametrize(
+    ("text", "likely"), [("10.0.0.5/8", "10.0.0.0/8"), ("10.0.0.0/33", None), ("all", None), ("", None)]
+)
 def test_what_is_no_network_is_refused(text: str, likely: str | None):
     with pytest.raises(UnitError) as refused:
         Network(text)
@@ -70,7 +74,7 @@ def test_what_is_no_network_is_refused(text: str, likely: str | None):
 def test_a_secret_is_shown_by_reveal_only():
     secret = Secret("hunter2")
     assert secret.reveal() == "hunter2"
-    shown = [str(secret), repr(secret), f"{secret}", "{}".format(secret), repr([secret])]
+    shown = [str(secret), repr(secret), f"{secret}", f"{secret}", repr([secret])]
     assert not any("hunter2" in text for text in shown)
     with pytest.raises(TypeError):
         json.dumps(secret)

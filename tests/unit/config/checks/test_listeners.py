@@ -39,11 +39,17 @@ def test_one_port_on_two_addresses_is_two_binds(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        ("listeners: {internal: null}\nadmin: {listeners: [external, internal]}\nmetrics: {listeners: []}", "admin.listeners[1]"),
-        ("listeners: {internal: null}\nadmin: {listeners: []}\nmetrics: {listeners: [internal]}", "metrics.listeners[0]"),
+        (
+            "listeners: {internal: null}\nadmin: {listeners: [external, internal]}\nmetrics: {listeners: []}",
+            "admin.listeners[1]",
+        ),
+        (
+            "listeners: {internal: null}\nadmin: {listeners: []}\nmetrics: {listeners: [internal]}",
+            "metrics.listeners[0]",
+        ),
         ("listeners: {external: null}", "routes[0]"),
     ],
-)  # fmt: skip
+)
 def test_a_listener_that_is_null_cannot_be_named(tmp_path: Path, text: str, path: str):
     if "external: null" not in text:
         text = text.replace("internal: null", 'external: {bind: ["127.0.0.1:8000"]}, internal: null')
@@ -52,7 +58,9 @@ def test_a_listener_that_is_null_cannot_be_named(tmp_path: Path, text: str, path
     assert "null" in problem.why
 
 
-@pytest.mark.parametrize(("listeners", "path"), [("[internal]", "routes[0].listeners[0]"), ("[]", "routes[0].listeners")])
+@pytest.mark.parametrize(
+    ("listeners", "path"), [("[internal]", "routes[0].listeners[0]"), ("[]", "routes[0].listeners")]
+)
 def test_a_route_needs_a_listener_that_is_there(tmp_path: Path, listeners: str, path: str):
     text = f"""\
         version: 1
@@ -76,7 +84,10 @@ def test_an_admin_api_that_no_listener_carries_is_a_warning(tmp_path: Path):
     ("text", "refused"),
     [
         ('listeners: {internal: {bind: ["0.0.0.0:8001"]}}', ["listeners.internal.bind[0]"]),
-        ('listeners: {internal: {bind: ["0.0.0.0:8001", "10.0.0.1:8002"]}}', ["listeners.internal.bind[0]", "listeners.internal.bind[1]"]),
+        (
+            'listeners: {internal: {bind: ["0.0.0.0:8001", "10.0.0.1:8002"]}}',
+            ["listeners.internal.bind[0]", "listeners.internal.bind[1]"],
+        ),
         ('listeners: {internal: {bind: ["gateway.internal:8001"]}}', ["listeners.internal.bind[0]"]),
         ('listeners: {internal: {bind: ["0.0.0.0:8001"]}}\nadmin: {listeners: []}', ["listeners.internal.bind[0]"]),
         ("admin: {listeners: [external]}", ["listeners.external"]),
@@ -86,7 +97,7 @@ def test_an_admin_api_that_no_listener_carries_is_a_warning(tmp_path: Path):
         ('listeners: {internal: {bind: ["0.0.0.0:8001"]}}\nadmin: {insecure: true}', []),
         ("", []),
     ],
-)  # fmt: skip
+)
 def test_beyond_this_machine_the_admin_api_needs_a_token_or_a_clear_word(tmp_path: Path, text: str, refused: list[str]):
     text = HEAD + text
     if not refused:
@@ -108,9 +119,11 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("needs the openssl command")
     folder = tmp_path_factory.mktemp("certificates")
     for name in ("one", "two"):
-        command = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name} -keyout {name}.key -out {name}.pem"
-        subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
-    subprocess.run("openssl ec -in one.key -aes128 -passout pass:x -out locked.key".split(), cwd=folder, check=True, capture_output=True)
+        new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        files = ["-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem"]
+        subprocess.run([*new, *files], cwd=folder, check=True, capture_output=True)
+    lock = ["openssl", "ec", "-in", "one.key", "-aes128", "-passout", "pass:x", "-out", "locked.key"]
+    subprocess.run(lock, cwd=folder, check=True, capture_output=True)
     (folder / "junk.pem").write_text("junk")
     return folder
 

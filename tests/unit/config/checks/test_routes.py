@@ -27,7 +27,11 @@ def test_ids_differ(tmp_path: Path):
         ("id: a, path: /a, service: null, split: []", "routes[0]", "leads nowhere"),
         ("id: a, path: /a, service: echo, split: [{service: other}]", "routes[0].split", "has service already"),
         ("id: a, path: /a, service: echo, fixed_response: {}", "routes[0].fixed_response", "has service already"),
-        ("id: a, path: /a, split: [{service: echo}], fixed_response: {}", "routes[0].fixed_response", "has split already"),
+        (
+            "id: a, path: /a, split: [{service: echo}], fixed_response: {}",
+            "routes[0].fixed_response",
+            "has split already",
+        ),
         ("id: a, path: /a, split: [{service: echo, weight: 0}]", "routes[0].split", "every weight is 0"),
         ("id: a, path: /a, service: eco", "routes[0].service", "there is no such service"),
         ("id: a, path: /a, split: [{service: echo}, {service: no}]", "routes[0].split[1].service", "no such service"),
@@ -40,15 +44,27 @@ def test_ids_differ(tmp_path: Path):
         ('id: a, path: "/{id}", service: "x-{id}"', "routes[0].service", "the whole name"),
         ('id: a, path: "~/(?P<name>a)", service: "{name}"', "routes[0].service", "no such variable"),
         ('id: a, path: "/{id}", service: echo, rewrite: {path: "/{no}"}', "routes[0].rewrite.path", "no such variable"),
-        ('id: a, path: "/{id}", service: echo, rewrite: {path: /v2/*}', "routes[0].rewrite.path", "has a rest to put in"),
+        (
+            'id: a, path: "/{id}", service: echo, rewrite: {path: /v2/*}',
+            "routes[0].rewrite.path",
+            "has a rest to put in",
+        ),
         ("id: a, path: /a/*, service: echo, strip_prefix: /b", "routes[0].strip_prefix", "not what the path begins"),
         ("id: a, path: /a/*, service: echo, strip_prefix: /a/b", "routes[0].strip_prefix", "not what the path begins"),
         ('id: a, path: "/{x}/*", service: echo, strip_prefix: "/{y}"', "routes[0].strip_prefix", "not what the path"),
         ('id: a, path: "~^/a", service: echo, strip_prefix: "/{y}"', "routes[0].strip_prefix", "has no variables"),
         ("id: a, path: /a//b, service: echo", "routes[0].path", "unless allow_encoded"),
         ("id: a, path: /a%2fb, service: echo, allow_encoded: [//]", "routes[0].path", "%2F are refused unless"),
-        ("id: a, path: /a, service: echo, rewrite: {request_headers: {set: {Content-length: x}}}", "routes[0].rewrite.request_headers.set.Content-length", "own to set"),
-        ("id: a, path: /a, service: echo, rewrite: {response_headers: {remove: [connection]}}", "routes[0].rewrite.response_headers.remove[0]", "own to set"),
+        (
+            "id: a, path: /a, service: echo, rewrite: {request_headers: {set: {Content-length: x}}}",
+            "routes[0].rewrite.request_headers.set.Content-length",
+            "own to set",
+        ),
+        (
+            "id: a, path: /a, service: echo, rewrite: {response_headers: {remove: [connection]}}",
+            "routes[0].rewrite.response_headers.remove[0]",
+            "own to set",
+        ),
         ("id: a, path: /a, fixed_response: {status: 100}", "routes[0].fixed_response.status", "out of range"),
         ("id: a, path: /a, fixed_response: {body: 5}", "routes[0].fixed_response.body", "wrong type"),
         ("id: a, path: /a, service: echo, timeouts: {conect: 1s}", "routes[0].timeouts.conect", "unknown key"),
@@ -56,7 +72,7 @@ def test_ids_differ(tmp_path: Path):
         ("id: a, path: /a, service: echo, allow_encoded: ['%2f']", "routes[0].allow_encoded[0]", "unknown value"),
         ("id: '', path: /a, service: echo", "routes[0].id", "empty"),
     ],
-)  # fmt: skip
+)
 def test_one_mistake_is_one_problem(tmp_path: Path, everything_built: None, route: str, path: str, why: str):
     problem = problem_of(tmp_path, text(route))
     assert (problem.line, problem.path) == (4, path)
@@ -90,7 +106,9 @@ def test_near_names_are_proposed(tmp_path: Path):
 def test_a_wrong_value_is_not_told_again_as_something_else(tmp_path: Path):
     problems = problems_of(
         tmp_path,
-        text("id: a, path: x, service: '{name}'", "id: a2, path: /a, servce: echo", "id: a3, path: /b, service: [echo]"),
+        text(
+            "id: a, path: x, service: '{name}'", "id: a2, path: /a, servce: echo", "id: a3, path: /b, service: [echo]"
+        ),
     )
     assert [problem.path for problem in problems] == ["routes[0].path", "routes[1].servce", "routes[2].service"]
 

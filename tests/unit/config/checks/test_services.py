@@ -62,7 +62,10 @@ def test_breakers_that_could_not_work(tmp_path: Path, everything_built: None, br
 
 
 def test_breakers_that_work(tmp_path: Path, everything_built: None):
-    config_of(tmp_path, text("{breaker: {window: 3s, failure_ratio: 50%, max_open_for: 5m, slow_call: {over: 1s, ratio: 1%}}}"))
+    config_of(
+        tmp_path,
+        text("{breaker: {window: 3s, failure_ratio: 50%, max_open_for: 5m, slow_call: {over: 1s, ratio: 1%}}}"),
+    )
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,9 @@ def test_a_regular_expression_before_a_prefix_that_takes_everything(tmp_path: Pa
 
 
 def test_several_routes_together_leave_nothing(tmp_path: Path):
-    routes = "".join(f"  - {{id: {method}, path: /a, service: echo, methods: [{method}]}}\n" for method in ("GET", "POST"))
+    routes = "".join(
+        f"  - {{id: {method}, path: /a, service: echo, methods: [{method}]}}\n" for method in ("GET", "POST")
+    )
     head = f"version: 1\nservices: {{echo: {{}}}}\nroutes:\n{routes}"
     last = "  - {id: last, path: /a, service: echo, methods: [%s]}\n"
     assert problem_of(tmp_path, head + last % "GET, POST").path == "routes[2]"

@@ -74,9 +74,10 @@ class Connection(Responder):
                 if end < 0:
                     return self._wait_for_head(buf)
             if buf[0] == 13:  # one empty line before a request is ignored (RFC 9112, 2.2)
-                buf = buf[2:]
-                if buf[:1] != b"\r":
+                if buf.startswith(b"\r\n") and not buf.startswith(b"\r\n\r\n"):
+                    buf = buf[2:]
                     continue
+                end = 0  # an empty head, which is refused
             head = buf[:end]
             environ = base.copy()
             try:

@@ -100,8 +100,10 @@ def test_one_empty_line_before_a_request_is_ignored_and_no_more(worker: WorkerPr
     with worker.connect() as wire:
         wire.send("\r\nGET /hello HTTP/1.1\r\nHost: h\r\n\r\n\r\nGET /hello HTTP/1.1\r\nHost: h\r\n\r\n")
         assert [wire.answer().status, wire.answer().status] == [200, 200]
-        wire.send("\r\n\r\nGET /hello HTTP/1.1\r\nHost: h\r\n\r\n")
-        assert wire.answer().status == 400
+    for before in ("\r\n\r\n", "\r", "\rX", "\n", "\r\r\n"):
+        with worker.connect() as wire:
+            wire.send(f"{before}GET /hello HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert wire.answer().status == 400
 
 
 @pytest.mark.parametrize(

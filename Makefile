@@ -15,7 +15,7 @@ run: install  ## two echo backends and the gateway with conf/gateway.yaml (or CO
 	@$(BIN)/gateway demo $(CONFIG)
 
 dev: install  ## the same with a log for human eyes, a reload when a file is edited
-	@GATEWAY_LOG_FORMAT=console $(BIN)/gateway demo --reload $(CONFIG)
+	@env GATEWAY_LOG_FORMAT=console $(BIN)/gateway demo --reload $(CONFIG)
 
 test: $(VENV)/.installed-dev  ## all tests
 	@.ci/servers nginx wrk

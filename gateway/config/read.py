@@ -153,16 +153,23 @@ class Reader:
 
     def _wrong_kind(self, shape: Shape, options: tuple[Shape, ...], node: Node, path: KeyPath) -> None:
         """A list, mapping or scalar where another of them belongs. What it holds is not shown: it may be anything."""
-        likely = None
-        first = options[0]
-        if isinstance(first, Items) and isinstance(first.item, (Leaf, Choice)) and isinstance(node, Scalar):
-            try:
-                self._scalars.read([first.item], False, node)
-                likely = f"[{node.text}]" if node.plain and not re.search(r"\$\{|@", node.text) else None
-            except Mismatch:
-                pass
+        likely = self._meant(options[0], node) if isinstance(node, Scalar) else None
         found = describe(node, secret=True)
         self._document.refuse(path, "wrong type", node=node, found=found, allowed=allowed(shape), likely=likely)
+
+    def _meant(self, shape: Shape, node: Scalar) -> str | None:
+        """What a scalar in the place of a list or mapping was probably meant to be."""
+        if node.kind == "null":
+            return "[]" if isinstance(shape, Items) else "{}"
+        if not isinstance(shape, Items) or not isinstance(shape.item, (Leaf, Choice)):
+            return None
+        if not node.plain or re.search(r"\$\{|@", node.text):
+            return None
+        try:
+            self._scalars.read([shape.item], False, node)
+        except Mismatch:
+            return None
+        return f"[{node.text}]"
 
 
 def allowed(shape: Shape) -> str:

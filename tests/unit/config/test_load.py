@@ -130,7 +130,8 @@ def test_types_of_the_model(tmp_path: Path, everything_built: None):
 def test_null_is_none_and_an_empty_section_is_its_defaults(tmp_path: Path):
     config = config_of(
         tmp_path,
-        "version: 1\nserver: {}\nroutes: []\nservices: {a: {breaker: null}, b: {breaker: {}}, c: {breaker: {failures: 9}}}",
+        "version: 1\nserver: {}\nroutes: []\n"
+        "services: {a: {breaker: null}, b: {breaker: {}}, c: {breaker: {failures: 9}}}",
     )
     a, b, c = (service.breaker for service in config.services.values())
     assert a is None

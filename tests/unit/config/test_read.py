@@ -48,10 +48,10 @@ HEAD = "version: 1\nservices: {echo: {}}\n"
         ),
         # kinds
         ("routes: {}", 3, 9, "routes", "wrong type; found a mapping; allowed: a list"),
-        ("routes:", 3, 8, "routes", "wrong type; found null; allowed: a list"),
+        ("routes:", 3, 8, "routes", "wrong type; found null; allowed: a list (did you mean []?)"),
         ("routes: [x]", 3, 10, "routes[0]", "wrong type; found a text; allowed: a mapping"),
         ("routes: []\nserver: []", 4, 9, "server", "wrong type; found a list; allowed: a mapping"),
-        ("routes: []\nserver: null", 4, 9, "server", "wrong type; found null; allowed: a mapping"),
+        ("routes: []\nserver: null", 4, 9, "server", "wrong type; found null; allowed: a mapping (did you mean {}?)"),
         (
             "routes: []\nserver: {threads: [1]}",
             4,

@@ -49,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     check = _command(commands, "check", _check, "examine a configuration as a start does: exit 0 or 78", file=True)
     check.add_argument("--json", action="store_true", help="errors and warnings as JSON, for editors")
 
+    _command(commands, "reload", _reload, "have the running gateway take up its edited configuration", file=True)
+
     routes = _command(commands, "routes", _routes, "print the routes in the order in which they are matched", file=True)
     routes.add_argument("--json", action="store_true", help="the same as JSON")
 
@@ -126,6 +128,14 @@ def _check(chosen: argparse.Namespace) -> int:
 
 def _told(problem: Problem) -> dict[str, Any]:
     return {**asdict(problem), "message": problem.message}
+
+
+def _reload(chosen: argparse.Namespace) -> int:
+    from gateway.reloading import reload
+
+    status, text = reload(chosen.file)
+    print(text, file=sys.stderr if status else sys.stdout)
+    return status
 
 
 def _routes(chosen: argparse.Namespace) -> int:

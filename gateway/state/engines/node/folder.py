@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -60,7 +61,7 @@ def prepare(path: Path, max_size: int) -> Folder:
     Keep what is returned for as long as workers run. Raises StateError when the folder cannot be created or written, is
     on a network filesystem, belongs to another gateway, or has no room.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # messages read better without `..`
     if max_size < SMALLEST:
         raise StateError(f"state.max_size is {max_size} bytes; the node engine needs at least {SMALLEST}")
     try:
@@ -80,6 +81,28 @@ def prepare(path: Path, max_size: int) -> Folder:
             raise StateError(f"state.path {path} has no room for {max_size} bytes: {error.strerror}") from error
         raise StateError(f"state.path {path} cannot be written: {error.strerror}") from error
     return Folder(path, lock)
+
+
+def holder(path: Path) -> int | None:
+    """The process id of the gateway whose folder this is; None when none runs. StateError: this user may not know.
+
+    Nothing is locked here: a look that holds the lock, however briefly, could keep a gateway from starting. The number
+    in the file may be another process's by now, or mean one in another container, so that process must have this very
+    file open.
+    """
+    try:
+        lock = os.stat(path / _LOCK)
+        text = (path / _LOCK).read_text("ascii", "replace").strip()
+        opened = f"/proc/{text}/fd"
+        for descriptor in os.listdir(opened) if text.isdigit() else ():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                if os.path.samestat(os.stat(f"{opened}/{descriptor}"), lock):
+                    return int(text)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StateError(f"state.path {path} cannot be looked into by this user: {error.strerror}") from error
+    return None
 
 
 def filesystem(path: Path) -> int:

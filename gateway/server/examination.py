@@ -6,6 +6,7 @@ module nor waits for one that hangs, handles signals while a large file is parse
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import signal
@@ -84,6 +85,8 @@ class Examination:
                 signal.SIGTTOU,
             ):
                 signal.signal(number, signal.SIG_IGN)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(math.ceil(self._limit) + 1)  # it must end also when the master is gone
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             _Pickler(result, pickle.HIGHEST_PROTOCOL).dump(self._examine())
             result.flush()

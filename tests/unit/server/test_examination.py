@@ -93,3 +93,10 @@ def test_signals_of_the_master_do_not_reach_it_by_its_handlers():
     finally:
         signal.signal(signal.SIGTERM, former)
     assert seen == []
+
+
+def test_it_ends_by_itself_when_nobody_looks_after_it():
+    examination = Examination(FILE, lambda: time.sleep(60), limit=0.1)  # type: ignore[arg-type,return-value]
+    examination.start()
+    _, status = os.waitpid(examination.pid, 0)
+    assert "SIGALRM" in told(examination.finish(status))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from gateway.server import groups
 from gateway.server.client import prepare
 from gateway.server.connection import AGAIN, READABLE, Connection
 from gateway.server.groups import ThreadGroup
@@ -235,6 +236,19 @@ def test_many_short_connections_over_few_descriptors_lose_nothing() -> None:
             one.refuse_overdue(time.monotonic())
         eventually(lambda: not one.service.connections and not one.waiting)
     assert not errors
+
+
+def test_a_busy_thread_lets_the_others_run_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr(groups, "sleep", rests.append)
+    with group(threads=1) as one:
+        wire, _ = connect(one)
+        with wire:
+            for _ in range(40):
+                wire.send(HELLO)
+                assert wire.answer().body == b"hello"
+        eventually(lambda: not one.service.connections)
+    assert len(rests) == 2
 
 
 class CountingSocket:

@@ -4,7 +4,7 @@ CONFIG ?= conf/gateway.yaml
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
-.PHONY: help install run dev test check bench clean
+.PHONY: help install run dev test scenarios check bench clean
 
 help:  ## tell what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -20,6 +20,10 @@ dev: install  ## the same with a log for human eyes, a reload when a file is edi
 test: $(VENV)/.installed-dev  ## all tests
 	@.ci/servers nginx wrk
 	@$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder $(TESTS)
+
+scenarios: $(VENV)/.installed-dev  ## tests/wire/scenarios in full length, with their figures: ten minutes of load
+	@.ci/servers nginx
+	@SCENARIOS=full $(BIN)/python -m pytest tests/wire/scenarios
 
 check: $(VENV)/.installed-dev  ## style, types, layers
 	$(BIN)/ruff check --config .ci/ruff.toml .

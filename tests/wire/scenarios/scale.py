@@ -1,0 +1,24 @@
+"""How long and how large. `make scenarios` sets SCENARIOS=full; without it everything is as short as it can be."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Durations in seconds, sizes in bytes. seconds: of a load whose length nothing else decides."""
+
+    seconds: float
+    reload_every: float
+    download_seconds: float
+    transfer_size: int
+    registrations: int
+
+
+SHORT = Scale(seconds=3.0, reload_every=0.5, download_seconds=6.0, transfer_size=256 * MIB, registrations=60)
+FULL = Scale(seconds=15.0, reload_every=1.0, download_seconds=60.0, transfer_size=1024 * MIB, registrations=200)
+SCALE = FULL if os.environ.get("SCENARIOS") == "full" else SHORT

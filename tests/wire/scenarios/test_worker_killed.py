@@ -1,0 +1,115 @@
+"""A worker dies of SIGKILL under load: what it had in flight is lost, nothing else, and every count stays right."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from tests.support.load import Call, Load, Record
+from tests.support.proc import connections
+from tests.support.process import GatewayProcess
+from tests.support.wire import eventually, request
+
+from .conftest import Figures
+from .scale import SCALE
+
+CALLS = [
+    Call("get", "/echo/get"),
+    Call("post", "/echo/post", "POST", b"x" * 2_000),
+    Call("slow", "/echo/slow?sleep=0.05"),
+]
+KILLS = 3
+
+
+def instance(gateway: GatewayProcess, name: str) -> dict[str, Any]:
+    (found,) = gateway.get(f"/api/v1/services/{name}", internal=True).json()["instances"]
+    return dict(found)
+
+
+def breaker(gateway: GatewayProcess, name: str) -> dict[str, Any]:
+    return dict(gateway.get(f"/api/v1/breakers/{name}/one", internal=True).json())
+
+
+class Killer:
+    """Kills one worker and knows which client connections it had."""
+
+    def __init__(self, gateway: GatewayProcess) -> None:
+        self._gateway = gateway
+        self.at: list[float] = []  # monotonic seconds
+        self.clients: list[set[int]] = []  # their ports
+
+    def kill(self) -> None:
+        pid = self._gateway.worker_pids[0]
+        os.kill(pid, signal.SIGSTOP)  # so that its connections are those that it dies with
+        self.clients.append({peer for own, peer in connections(pid) if own == self._gateway.external_port})
+        self.at.append(time.monotonic())
+        os.kill(pid, signal.SIGKILL)
+        eventually(
+            lambda: pid not in (pids := self._gateway.worker_pids) and len(pids) == 2, what="another takes its place"
+        )
+
+    def explains(self, failure: Record) -> bool:
+        """Whether the call was in flight in a worker as that was killed."""
+        return any(
+            failure.port in clients and failure.began <= at + 0.05 and failure.ended >= at
+            for at, clients in zip(self.at, self.clients, strict=True)
+        )
+
+
+def fail(gateway: GatewayProcess, times: int) -> None:
+    for _ in range(times):
+        assert gateway.get("/failing/x?status=500").status == 500
+
+
+@pytest.mark.load
+def test_a_killed_worker_takes_only_its_own_requests_with_it(backends, figures: Figures) -> None:
+    echo, failing, tripped = backends("echo", "failing", "tripped")
+    services = {"echo": echo, "failing": failing, "tripped": tripped}
+    config = {
+        "logging": {"sample": "0%"},
+        "services": {name: {"instances": [{"id": "one", "url": one.url}]} for name, one in services.items()},
+        "routes": [{"id": name, "path": f"/{name}/*", "service": name} for name in services],
+    }
+    with GatewayProcess(config, workers=2) as gateway:
+        fail(gateway, 3)
+        for _ in range(5):
+            assert gateway.get("/tripped/x?status=500").status == 500
+        opened = breaker(gateway, "tripped")
+        assert opened["state"] == "open"
+
+        killer = Killer(gateway)
+        with Load(gateway.external_port, CALLS, connections=32) as load:
+            for _ in range(KILLS):
+                time.sleep(SCALE.seconds / KILLS)
+                killer.kill()
+            time.sleep(SCALE.seconds / KILLS)
+        report = load.report
+        ended = time.monotonic()
+        eventually(lambda: instance(gateway, "echo")["in_flight"] == 0, 5, what="nothing is in flight")
+        settled = time.monotonic() - ended
+
+        lost = len(report.failures)
+        good = len(report.records) - lost
+        arrived, counted = echo.total, instance(gateway, "echo")["requests"]
+        figures(
+            f"{KILLS} workers killed: {report}; the dead had {sum(map(len, killer.clients))} connections; "
+            f"{good:,} answered, {arrived:,} arrived, {counted:,} counted; in flight 0 after {settled:.2f} s"
+        )
+        assert [one for one in report.failures if not killer.explains(one)] == []
+        assert lost <= sum(map(len, killer.clients))
+        assert good <= arrived <= counted <= good + lost
+        assert settled < 1.5
+
+        after = breaker(gateway, "tripped")
+        assert {key: after[key] for key in opened} == opened
+        assert request(gateway.external_port, "GET", "/tripped/x").status == 503
+        assert tripped.total == 5
+        assert breaker(gateway, "failing")["failures"] == 3
+        fail(gateway, 2)
+        assert breaker(gateway, "failing")["state"] == "open"
+        assert gateway.get("/failing/x?status=500").status == 503
+        assert failing.total == 5

@@ -130,7 +130,8 @@ class TestApplication:
         start("200 OK", TEXT)
         return [b"".join(parts)]
 
-    def do_count(self, environ: Any, start: Any) -> list[bytes]:
+    def do_count(self, environ: Any, start: Any, limit: str) -> list[bytes]:
+        environ["wsgi.input"].limit = int(limit)
         total = 0
         while part := environ["wsgi.input"].read1(65536):
             total += len(part)

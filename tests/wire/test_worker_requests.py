@@ -323,3 +323,19 @@ def test_a_body_is_not_taken_for_the_next_request(worker: WorkerProcess) -> None
         wire.send(f"POST /unread HTTP/1.1\r\nHost: h\r\nContent-Length: {len(inner)}\r\n\r\n{inner}")
         wire.send("GET /hello HTTP/1.1\r\nHost: h\r\n\r\n")
         assert [wire.answer().body, wire.answer().body] == [b"not read", b"hello"]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_large_upload_does_not_grow_the_worker(worker: WorkerProcess, chunked: bool) -> None:
+    part, parts = b"x" * 262_144, 400
+    worker.get("/hello?size=262144")
+    before = worker.rss()
+    with worker.connect() as wire:
+        framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(part) * parts}"
+        wire.send(f"POST /count?limit=1000000000 HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n")
+        for _ in range(parts):
+            wire.send(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+        if chunked:
+            wire.send("0\r\n\r\n")
+        assert wire.answer().body == str(len(part) * parts).encode()
+    assert worker.rss() - before < 8 * 1024**2

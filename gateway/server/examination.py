@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from gateway.config.model import Config
 from gateway.config.problems import Problem
+from gateway.server import logger
 
 LIMIT = 30.0  # seconds for all of it
 
@@ -116,8 +117,8 @@ class Examination:
                 )
             code = os.waitstatus_to_exitcode(status)
             if code:
-                how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-                return self._failed(f"the process that examined it {how}; what it said is in the log")
+                how = logger.how_it_ended(code)
+                return self._failed(f"the process that examined it ended with {how}; what it said is in the log")
             result.seek(0)
             outcome = pickle.load(result)  # noqa: S301  # written by our own child, into memory nobody else has
             return outcome if isinstance(outcome, Outcome) else self._failed("the examination has no result")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from typing import Any
 
@@ -33,3 +34,13 @@ def configure(settings: model.Logging) -> None:
 def fields(problem: Problem) -> dict[str, Any]:
     """A problem as fields of a log line."""
     return {"file": problem.file, "line": problem.line, "path": problem.path, "message": problem.message}
+
+
+def how_it_ended(code: int) -> str:
+    """A process's exit code (`os.waitstatus_to_exitcode`) in words: "status 3", or the signal, "SIGKILL"."""
+    if code >= 0:
+        return f"status {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:  # a real-time signal
+        return f"signal {-code}"

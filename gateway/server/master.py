@@ -25,7 +25,7 @@ from gateway.config.model import Config
 from gateway.config.problems import Problem
 from gateway.server import logger
 from gateway.server.examination import Examination, Outcome
-from gateway.server.roster import Generation, NoSlot, Post, Roster
+from gateway.server.roster import STEADY, Generation, NoSlot, Post, Roster
 from gateway.server.shared import Shared
 
 SOON = 0.02  # seconds between looks while something is about to become ready
@@ -126,16 +126,21 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
         if outcome.config is None:
             self._refused(outcome.problems)
             return
+        for one in outcome.config.warnings:
+            self._log.warning("configuration_warning", **logger.fields(one))
+        try:
+            cfg = self.tailor(self.roster.current.cfg, outcome.config)
+        except Exception as error:  # whatever it is: here it would end the master, and with it those that serve
+            self._log.exception("reload_failed")
+            self._refuse(f"gunicorn does not take its settings: {error}")
+            return
         generation = Generation(
             number=self.roster.page.accepted + 1,
             config=outcome.config,
-            cfg=self.tailor(self.roster.current.cfg, outcome.config),
-            size=0,
+            cfg=cfg,
+            size=cfg.workers,
             accepted_at=time.time(),
         )
-        generation.size = generation.cfg.workers
-        for one in outcome.config.warnings:
-            self._log.warning("configuration_warning", **logger.fields(one))
         self._log.info("reload_accepted", generation=generation.number, workers=generation.size)
         self._make_way(self.roster.propose(generation, time.monotonic()))
 
@@ -210,7 +215,7 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
         try:
             post.pid = self.spawn_worker()
         except OSError as error:
-            self.roster.discharge(post)
+            self.roster.discharge(post, now)
             self._log.error("worker_not_started", message=str(error), retry_in=generation.failed(now))
         finally:
             self.cfg = former_cfg
@@ -242,27 +247,33 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
 
     def _reaped(self, worker: Any, status: int) -> None:
         post: Post = worker.post
+        now = time.monotonic()
         code = os.waitstatus_to_exitcode(status)
-        died_young = post.stays and not post.ready and not self._stopping
-        note = self._log.info if code == 0 or not post.stays or self._stopping else self._log.error
-        how = {"signal": signal.Signals(-code).name} if code < 0 else {"status": code}
-        note("worker_ended", pid=worker.pid, generation=post.generation.number, slot=post.slot, **how)
-        self.roster.discharge(post)
+        expected = self._stopping or not post.stays
+        note = self._log.info if code == 0 or expected else self._log.error
+        how = logger.how_it_ended(code)
+        note("worker_ended", pid=worker.pid, generation=post.generation.number, slot=post.slot, how=how)
+        was_ready = post.ready
+        self.roster.discharge(post, now)
         worker.tmp.close()
         self.cfg.child_exit(self, worker)
-        if died_young:
-            self._failed_to_start(post, code)
+        if not expected and not was_ready:
+            self._failed_to_start(post.generation, code)
+        elif not expected and code and now < post.since + STEADY:
+            post.generation.failed(now)
 
-    def _failed_to_start(self, post: Post, code: int) -> None:
-        roster, generation = self.roster, post.generation
+    def _failed_to_start(self, generation: Generation, code: int) -> None:
+        roster = self.roster
         if generation is roster.candidate:
-            self._refuse(f"its workers do not start (the first ended with {code}); the log holds the reason")
+            how = logger.how_it_ended(code)
+            self._refuse(f"its workers do not start, the first ended with {how}; the log holds the reason")
             self._make_way(roster.withdraw())
         elif roster.page.generation == 0 and code > 0:
             raise HaltServer("a worker could not start", code)
         else:
-            retry_in = generation.failed(time.monotonic())
-            self._log.error("worker_start_failed", generation=generation.number, status=code, retry_in=retry_in)
+            self._log.error(
+                "worker_start_failed", generation=generation.number, retry_in=generation.failed(time.monotonic())
+            )
 
     # --- the end ---
     def stop(self, graceful: bool = True) -> None:

@@ -18,6 +18,7 @@ from gateway.state.control import SLOTS, Cell, ControlPage
 BOOT_LIMIT: Final = 60.0  # a worker that is not ready after so long is killed
 KILL_GRACE: Final = 5.0  # a worker ends its drain by itself; so long after its end it is killed
 HANDOVER: Final = 0.5  # seconds that the workers before have to stop accepting, until the new ones are told as in force
+STEADY: Final = 5.0  # seconds; a worker that dies younger is replaced ever more slowly
 BACKOFF_FIRST: Final = 0.1
 BACKOFF_LAST: Final = 5.0
 
@@ -35,11 +36,11 @@ class Generation:
     cfg: Any
     size: int
     accepted_at: float  # Unix seconds
-    failures: int = 0  # workers that died before they were ready, in a row
+    failures: int = 0  # workers that died young, in a row
     not_before: float = 0.0  # no fork before, after a failure
 
     def failed(self, now: float) -> float:
-        """A worker could not start: wait before the next fork, twice as long each time. Returns the seconds."""
+        """A worker died young: wait before the next fork, twice as long each time. Returns the seconds."""
         pause = min(BACKOFF_LAST, BACKOFF_FIRST * 2.0 ** min(self.failures, 16))
         self.failures += 1
         self.not_before = now + pause
@@ -116,9 +117,9 @@ class Roster:
         post = self._posts[slot] = Post(slot, seat, generation, cell, now)
         return post
 
-    def discharge(self, post: Post) -> None:
+    def discharge(self, post: Post, now: float) -> None:
         """The worker is gone (reaped, or never forked): its slot is free."""
-        if post.ready:
+        if post.ready and now >= post.since + STEADY:
             post.generation.failures = 0
         self._posts.pop(post.slot, None)
         post.cell.free()

@@ -329,6 +329,14 @@ def test_a_worker_that_dies_while_others_drain_is_replaced_at_once_and_sighups_a
         eventually(lambda: draining not in process.worker_pids)
 
 
+def test_a_signal_without_a_name_that_kills_a_worker_is_nothing_special():
+    with gateway("a") as process:
+        (worker,) = process.worker_pids
+        os.kill(worker, 40)
+        process.wait_event("worker_ended", how="signal 40")
+        assert process.get("/").json()["pid"] != worker
+
+
 def test_a_first_start_that_fails_ends_the_gateway():
     process = GatewayProcess(config("a", setup="tests.support.bare:fails"), workers=2, command=BARE)
     try:

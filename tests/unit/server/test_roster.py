@@ -3,7 +3,17 @@ from __future__ import annotations
 import pytest
 
 from gateway.config.model import Config
-from gateway.server.roster import BACKOFF_LAST, BOOT_LIMIT, HANDOVER, KILL_GRACE, Generation, NoSlot, Post, Roster
+from gateway.server.roster import (
+    BACKOFF_LAST,
+    BOOT_LIMIT,
+    HANDOVER,
+    KILL_GRACE,
+    STEADY,
+    Generation,
+    NoSlot,
+    Post,
+    Roster,
+)
 from gateway.state.control import SLOTS, ControlPage
 
 
@@ -85,7 +95,7 @@ def test_a_generation_is_in_force_when_no_other_accepts_connections():
     before[0].cell.closed = True
     assert not crew.roster.put_in_force(crew.now)
     assert crew.page.generation == 1
-    crew.roster.discharge(before[1])
+    crew.roster.discharge(before[1], crew.now)
     assert crew.roster.put_in_force(crew.now)
     assert crew.page.generation == 2
     assert not crew.roster.unsettled
@@ -106,7 +116,7 @@ def test_a_worker_that_dies_while_others_drain_is_missed_at_once():
     crew.serving()
     crew.roster.propose(generation(2), crew.now)
     one, _ = crew.serving()
-    crew.roster.discharge(one)
+    crew.roster.discharge(one, crew.now)
     (again,) = crew.fork()
     assert again.generation.number == 2
     assert (again.slot, again.seat) == (one.slot, one.seat)
@@ -117,7 +127,7 @@ def test_a_worker_that_dies_while_a_candidate_starts_comes_back_in_its_own_gener
     before = crew.serving()
     crew.roster.propose(generation(2), crew.now)
     crew.fork()
-    crew.roster.discharge(before[0])
+    crew.roster.discharge(before[0], crew.now)
     (again,) = crew.fork()
     assert again.generation.number == 1
 
@@ -125,7 +135,7 @@ def test_a_worker_that_dies_while_a_candidate_starts_comes_back_in_its_own_gener
 def test_slots_are_the_lowest_free_and_differ_between_generations_that_live():
     crew = Crew(size=3)
     before = crew.serving()
-    crew.roster.discharge(before[1])
+    crew.roster.discharge(before[1], crew.now)
     crew.roster.propose(generation(2, size=3), crew.now)
     forked = crew.fork()
     assert sorted(post.slot for post in crew.roster) == [0, 1, 2, 3, 4, 5]
@@ -138,7 +148,7 @@ def test_seats_of_a_generation_stay_dense_whatever_the_slots_are():
     crew.roster.propose(generation(2, size=4), crew.now)
     assert [post.seat for post in crew.serving()] == [0, 1, 2, 3]
     for post in posts[1:3]:
-        crew.roster.discharge(post)
+        crew.roster.discharge(post, crew.now)
     crew.roster.propose(generation(3, size=4), crew.now)
     forked = crew.fork()
     assert [post.slot for post in forked] == [1, 2, 8, 9]
@@ -179,7 +189,7 @@ def test_failures_to_start_are_retried_ever_more_slowly():
     crew.serving()
     current = crew.roster.current
     (post,) = crew.roster
-    crew.roster.discharge(post)
+    crew.roster.discharge(post, crew.now)
     pauses = [current.failed(crew.now) for _ in range(20)]
     assert pauses[0] < pauses[1] < pauses[2]
     assert pauses[-1] == BACKOFF_LAST
@@ -187,12 +197,15 @@ def test_failures_to_start_are_retried_ever_more_slowly():
     assert crew.roster.missing(crew.now + BACKOFF_LAST) is current
 
 
-def test_a_worker_that_was_ready_ends_the_row_of_failures():
+def test_a_worker_that_lasted_ends_the_row_of_failures():
     crew = Crew(size=1)
-    crew.roster.current.failed(-100.0)
-    (post,) = crew.serving()
-    crew.roster.discharge(post)
-    assert crew.roster.current.failures == 0
+    for age, failures in ((STEADY / 2, 1), (STEADY, 0)):
+        crew.roster.current.failures = 1
+        crew.roster.current.not_before = 0.0
+        (post,) = crew.serving()
+        crew.now = post.since + age
+        crew.roster.discharge(post, crew.now)
+        assert crew.roster.current.failures == failures
 
 
 def test_fewer_workers_let_the_highest_seats_go():

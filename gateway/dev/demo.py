@@ -24,6 +24,7 @@ INSTANCES: Final = ("inst-1", "inst-2")
 LOOK: Final = 0.2  # seconds between looks at the children and at signals
 START_LIMIT: Final = 60.0  # seconds until both backends are registered
 STOP_LIMIT: Final = 40.0  # seconds; the gateway's own limit (server.graceful_timeout) is usually shorter
+TOGETHER: Final = 1.0  # seconds: a SIGTERM to a whole job comes twice, the second time from make, which passes it on
 EX_CONFIG: Final = 78
 
 _TRY = """
@@ -69,15 +70,20 @@ def run(file: Path, *, options: Sequence[str] = ()) -> int:
 
 
 class Signals:
-    """Counts what asks to end: the first stops everything in order, the second at once."""
+    """Counts what asks to end: the first stops everything in order, a second one later at once."""
 
     def __init__(self) -> None:
         self.count = 0
+        self._since = 0.0  # monotonic seconds of the first
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._take)
 
     def _take(self, *_: Any) -> None:
-        self.count += 1
+        now = time.monotonic()
+        if not self.count:
+            self._since = now
+        if not self.count or now - self._since > TOGETHER:
+            self.count += 1
 
 
 @contextlib.contextmanager

@@ -6,9 +6,11 @@ import json
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,27 @@ def test_one_signal_stops_all_that_was_started(demo: GatewayProcess, number: int
     demo.signal(number)
     assert demo.wait_exit() == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in started)
+
+
+def test_a_signal_that_comes_twice_at_once_still_stops_in_order(demo: GatewayProcess):
+    """`kill %1` in a shell reaches the whole job, and make passes it on to what it runs."""
+    demo.wait_line("Ctrl-C stops it", timeout=30)
+    demo.signal(signal.SIGTERM)
+    demo.signal(signal.SIGINT)
+    assert demo.wait_exit() == 0
+    assert "Shutting down: Master" in demo.log_text
+
+
+def test_a_second_signal_later_stops_at_once(demo: GatewayProcess):
+    demo.wait_line("Ctrl-C stops it", timeout=30)
+    with socket.create_connection(("127.0.0.1", demo.external_port)) as client:
+        client.sendall(b"POST /echo/x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")  # its body never comes
+        demo.signal(signal.SIGTERM)
+        time.sleep(1.2)  # the demo's own clock
+        assert demo.process.poll() is None  # type: ignore[union-attr]
+        demo.signal(signal.SIGTERM)
+        assert demo.wait_exit(timeout=5) == 0
+    assert "Shutting down: Master" not in demo.log_text
 
 
 def test_backends_end_with_a_demo_that_is_killed(demo: GatewayProcess):

@@ -28,7 +28,7 @@ from gateway.server.examination import Examination, Outcome
 from gateway.server.roster import STEADY, Generation, NoSlot, Post, Roster
 from gateway.server.shared import Shared
 
-SOON = 0.02  # seconds between looks while something is about to become ready
+SOON = 0.02  # seconds between looks while something is about to become ready or due
 QUICK = 2.0  # seconds that a quick stop leaves the workers
 OVERTAKE = 2.0  # seconds after which workers that do not become ready hold a further SIGHUP up no more
 
@@ -84,7 +84,7 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
             self.SIG_QUEUE.put_nowait(signal.SIGHUP)
 
     def wait_for_signals(self, timeout: float = 1.0) -> list[int]:
-        found: list[int] = super().wait_for_signals(SOON if self.roster.unsettled else timeout)
+        found: list[int] = super().wait_for_signals(SOON if self.roster.waits() else timeout)
         return found
 
     def handle_hup(self) -> None:

@@ -40,8 +40,8 @@ class Generation:
     not_before: float = 0.0  # no fork before, after a failure
 
     def failed(self, now: float) -> float:
-        """A worker died young: wait before the next fork, twice as long each time. Returns the seconds."""
-        pause = min(BACKOFF_LAST, BACKOFF_FIRST * 2.0 ** min(self.failures, 16))
+        """A worker died young: replace it at once, the next ones ever later. Returns the seconds to wait."""
+        pause = min(BACKOFF_LAST, BACKOFF_FIRST * 2.0 ** min(self.failures - 1, 16)) if self.failures else 0.0
         self.failures += 1
         self.not_before = now + pause
         return pause
@@ -94,8 +94,12 @@ class Roster:
 
     @property
     def unsettled(self) -> bool:
-        """Something is about to become ready: look again soon."""
+        """Something is about to become ready, or to be in force."""
         return self.candidate is not None or self.page.generation != self.current.number
+
+    def waits(self) -> bool:
+        """Something is about to be due that no signal tells: look again soon."""
+        return self.unsettled or len(self.staying(self.current)) < self.current.size
 
     # --- workers come and go ---
     def missing(self, now: float) -> Generation | None:

@@ -329,6 +329,16 @@ def test_a_worker_that_dies_while_others_drain_is_replaced_at_once_and_sighups_a
         eventually(lambda: draining not in process.worker_pids)
 
 
+def test_a_worker_that_is_killed_is_replaced_at_once():
+    with gateway("a", workers=2) as process:
+        for _ in range(3):
+            before = process.worker_pids
+            began = time.monotonic()
+            os.kill(before[0], signal.SIGKILL)
+            eventually(lambda: len(process.worker_pids) == 2 and before[0] not in process.worker_pids, every=0.002)  # noqa: B023
+            assert time.monotonic() - began < 0.9  # the main loop's own rhythm is a second
+
+
 def test_a_signal_without_a_name_that_kills_a_worker_is_nothing_special():
     with gateway("a") as process:
         (worker,) = process.worker_pids

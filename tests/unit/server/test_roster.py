@@ -191,10 +191,22 @@ def test_failures_to_start_are_retried_ever_more_slowly():
     (post,) = crew.roster
     crew.roster.discharge(post, crew.now)
     pauses = [current.failed(crew.now) for _ in range(20)]
+    assert pauses[0] == 0
     assert pauses[0] < pauses[1] < pauses[2]
     assert pauses[-1] == BACKOFF_LAST
     assert crew.roster.missing(crew.now) is None
     assert crew.roster.missing(crew.now + BACKOFF_LAST) is current
+
+
+def test_a_worker_that_is_to_be_forked_later_is_looked_for_soon():
+    crew = Crew(size=1)
+    (post,) = crew.serving()
+    assert not crew.roster.waits()
+    crew.roster.discharge(post, crew.now)
+    crew.roster.current.failed(crew.now)
+    crew.roster.current.failed(crew.now)
+    assert crew.roster.missing(crew.now) is None
+    assert crew.roster.waits()
 
 
 def test_a_worker_that_lasted_ends_the_row_of_failures():

@@ -3,13 +3,14 @@
     with WORKER.serve({"services": {...}, "routes": [...]}) as gateway:
         gateway.get("/echo/x").status
 
-`worker` is gunicorn with our worker class, `gthread` gunicorn with its own (chosen where epoll is missing), `in_process`
-Werkzeug's test client around the application, with the memory engine. `Promise` tells what not all of them promise, and
-why: the one place for it.
+`worker` is gunicorn with our worker class, `gthread` gunicorn with its own (chosen where epoll is missing), and
+`in_process` Werkzeug's test client around the application, with the memory engine. `Promise` tells what not all of them
+promise, and why: the one place for it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import json
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any, Self, TypeVar
 from unittest.mock import patch
 
@@ -42,13 +44,9 @@ class Promise(Enum):
 
     SOCKET = "Werkzeug's test client calls the application: there is no connection to break off or to send bytes on"
     PROCESSES = "one process without a master has no reload, no signals, no other workers and no durable state"
-    HEADER_LINES = (
-        "PEP 3333 gives an application repeated fields joined, names folded; only our worker passes the lines"
-    )
+    HEADER_LINES = "PEP 3333 joins repeated fields and folds names; only our worker passes the lines on"
     CLIENT_DEADLINES = "gunicorn's gthread waits for a client as long as the client likes"
-    OWN_THREADS = (
-        "gunicorn's gthread has one pool of threads for all listeners, and lets requests wait for one for ever"
-    )
+    OWN_THREADS = "gunicorn's gthread has one pool of threads for all listeners, and requests wait for one for ever"
     OWN_REFUSALS = "gunicorn's gthread answers what it refuses itself (malformed heads, limits) with a page of its own"
     DRAINS = "gunicorn's gthread closes idle connections at once when it leaves: nobody can ask it any more"
 
@@ -77,6 +75,7 @@ class Gateway(GatewayProcess):
 
     def __init__(self, config: Mapping[str, Any] | str, *, server: Server, **options: Any) -> None:
         self.server = server
+        self.workers = options["workers"]
         if server is GTHREAD:
             options["env"] = {**options.get("env", {}), "GATEWAY_WORKER": "gthread"}
         super().__init__(config, **options)
@@ -108,12 +107,42 @@ class Gateway(GatewayProcess):
         """What the access log tells of the request with this id."""
         return self.wait_event("request", request_id=request_id)
 
+    def worker_of(self, wire: Wire) -> int:
+        """The worker that has accepted a connection (by its inode); 0 while none has."""
+        ends = [f"0100007F:{port:04X}" for _, port in (wire.sock.getpeername(), wire.sock.getsockname())]
+        lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines())
+        inode = next((line[9] for line in lines if line[1:3] == ends), "0")
+        for pid in self.worker_pids:
+            for fd in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):  # closed meanwhile
+                    if os.readlink(fd) == f"socket:[{inode}]":
+                        return pid
+        return 0
+
+    def connect_to_each_worker(self, count: int = 2) -> list[Wire]:
+        """Connections, `count` of them to each worker: the others are stopped while one accepts."""
+        eventually(lambda: len(self.worker_pids) == self.workers, what="the end of those that make way")
+        workers = self.worker_pids
+        wires: list[Wire] = []
+        for pid in workers:
+            others = [other for other in workers if other != pid]
+            for other in others:
+                os.kill(other, signal.SIGSTOP)
+            try:
+                made = [self.connect() for _ in range(count)]
+                wires += made
+                eventually(lambda: [self.worker_of(wire) for wire in made] == [pid] * count, what="connections")  # noqa: B023
+            finally:
+                for other in others:
+                    os.kill(other, signal.SIGCONT)
+        return wires
+
     def kill_workers(self) -> None:
         """SIGKILL all of them, and wait until others serve in their place."""
         before = set(self.worker_pids)
         for pid in before:
             os.kill(pid, signal.SIGKILL)
-        eventually(lambda: len(set(self.worker_pids) - before) == len(before), what="other workers")
+        eventually(lambda: len(self.worker_pids) == self.workers and not before & {*self.worker_pids}, what="workers")
         self.wait_ready()
 
 
@@ -151,6 +180,9 @@ class InProcess(Gateway):
         timeout: float = 10.0,
     ) -> Reply:
         environ: dict[str, Any] = {"gateway.plane": "internal" if internal else "external"}
+        for name, value in (headers or {}).items():
+            if name.lower() == "content-length":  # the test client believes the body alone
+                environ["CONTENT_LENGTH"] = value
         if body is not None and not isinstance(body, bytes):
             # As from a server that has taken the chunks apart.
             environ |= {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input": io.BytesIO(b"".join(body))}

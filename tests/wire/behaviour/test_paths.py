@@ -77,9 +77,13 @@ def test_a_path_that_can_be_read_in_two_ways_is_refused(gateway: Gateway, backen
 @pytest.mark.parametrize(
     "path, form",
     [
-        ("/rest/a%2Fb", "%2F"), ("/rest/a%2fb", "%2F"), ("/rest/a%5Cb", "%5C"), ("/rest//b", "//"), ("/rest/a;v=1", ";"),
+        ("/rest/a%2Fb", "%2F"),
+        ("/rest/a%2fb", "%2F"),
+        ("/rest/a%5Cb", "%5C"),
+        ("/rest//b", "//"),
+        ("/rest/a;v=1", ";"),
     ],
-)  # fmt: skip
+)
 def test_an_ambiguous_form_is_refused_unless_the_route_allows_it(gateway: Gateway, path: str, form: str):
     answer = gateway.get(path)
     assert (answer.status, answer.json()["reason"]) == (400, "bad_path")

@@ -1,0 +1,298 @@
+"""The breaker of an instance is one for all workers: it opens exactly, and lets a few probes decide when to close."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.support import behaviours
+from tests.support.backend import Behaviour, Call, FakeBackend, refusing_address
+from tests.support.process import Reply, eventually
+from tests.support.servers import Gateway, Promise, Server, at_once
+
+WORKERS = 4
+FAILURES = 5
+PROBES = 3
+OPEN_FOR = 0.6
+
+
+@pytest.fixture(scope="module")
+def gateway(server: Server) -> Iterator[Gateway]:
+    """Services without instances: each test registers its own at a service that no other uses."""
+    breakers: list[tuple[str, Any]] = [
+        ("fails refused reset slow pair client partly at-once counted hup", {}),
+        ("probed reopens closes flood", {"open_for": f"{OPEN_FOR}s"}),
+        ("moves leaves", {"failures": 1}),
+        ("narrow", {"failure_on": ["connect"]}),
+        ("none", None),
+    ]
+    config = {
+        "services": {
+            name: {"breaker": settings, "timeouts": {"upstream": "200ms" if name == "slow" else "20s"}}
+            for names, settings in breakers
+            for name in names.split()
+        },
+        "routes": [{"id": "r", "path": "/{name}/*", "service": "{name}"}],
+    }
+    with server.serve(config, workers=WORKERS) as started:
+        yield started
+
+
+class Scripted:
+    """A backend whose answers the test changes as it goes. status: what it answers; gate: when it does."""
+
+    def __init__(self, status: int = 500) -> None:
+        self.status = status
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, call: Call) -> None:
+        call.request()
+        status = self.status
+        self.gate.wait(20)
+        call.answer(status, (), b"x")
+
+
+def ask(gateway: Gateway, service: str) -> Reply:
+    """On a connection of its own, which any worker may get."""
+    return gateway.get(f"/{service}/", timeout=30)
+
+
+def reason(answer: Reply) -> Any:
+    """None of a backend's own answer."""
+    return answer.json()["reason"] if answer.header("Content-Type") == "application/problem+json" else None
+
+
+def state(gateway: Gateway, service: str) -> list[str]:
+    return [one["state"] for one in gateway.call("GET", f"/api/v1/services/{service}").json()["instances"]]
+
+
+def opened(gateway: Gateway, service: str, backend: FakeBackend) -> None:
+    """Register the backend, and let it fail until its breaker is open."""
+    gateway.register(service, "one", backend.url)
+    for _ in range(FAILURES):
+        assert ask(gateway, service).status == 500
+    assert state(gateway, service) == ["open"]
+
+
+# --- opening --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "service, behaviour, status, failure",
+    [
+        ("fails", behaviours.answer(500), 500, None),
+        ("reset", behaviours.reset, 502, "upstream_reset"),
+        ("slow", behaviours.hang, 504, "upstream_timeout"),
+    ],
+)
+def test_exactly_five_failing_requests_reach_an_instance(
+    gateway: Gateway, service: str, behaviour: Behaviour, status: int, failure: str | None
+):
+    with FakeBackend(behaviour) as backend:
+        gateway.register(service, "one", backend.url)
+        answers = [ask(gateway, service) for _ in range(12)]
+        assert [(one.status, reason(one)) for one in answers[:FAILURES]] == [(status, failure)] * FAILURES
+        assert {(one.status, reason(one)) for one in answers[FAILURES:]} == {(503, "circuit_open")}
+        # One that ends its connections at once has read nothing.
+        assert (backend.connections if service == "reset" else len(backend.requests)) == FAILURES
+
+
+def test_exactly_five_refused_connects_open_it(gateway: Gateway):
+    with refusing_address() as (host, port):
+        gateway.register("refused", "one", f"http://{host}:{port}")
+        reasons = [reason(ask(gateway, "refused")) for _ in range(12)]
+        assert reasons == ["connect_refused"] * FAILURES + ["circuit_open"] * 7
+
+
+def test_at_most_five_and_those_in_flight_reach_it_at_once(gateway: Gateway):
+    threads = 16
+    with FakeBackend(behaviours.after(0.02, behaviours.answer(500))) as backend:
+        gateway.register("at-once", "one", backend.url)
+        answers = at_once(threads * 10, lambda _: ask(gateway, "at-once"), threads=threads)
+        told = Counter(reason(one) for one in answers)
+        assert told == {None: len(backend.requests), "circuit_open": len(answers) - len(backend.requests)}
+        assert FAILURES <= len(backend.requests) <= FAILURES + threads - 1
+
+
+def test_a_success_begins_the_count_anew(gateway: Gateway):
+    script = Scripted()
+    with FakeBackend(script) as backend:
+        gateway.register("counted", "one", backend.url)
+        for status in ([500] * (FAILURES - 1) + [200]) * 3 + [500] * FAILURES:
+            script.status = status
+            assert ask(gateway, "counted").status == status
+        assert ask(gateway, "counted").status == 503
+
+
+def test_an_open_instance_is_passed_over(gateway: Gateway):
+    with FakeBackend(behaviours.answer(500)) as bad, FakeBackend(behaviours.answer(200)) as good:
+        gateway.register("pair", "bad", bad.url)
+        gateway.register("pair", "good", good.url)
+        statuses = Counter(ask(gateway, "pair").status for _ in range(30))
+        assert statuses == {500: FAILURES, 200: 30 - FAILURES}
+        assert state(gateway, "pair") == ["open", "up"]
+
+
+def test_when_every_instance_is_open_the_answer_comes_at_once_and_tells_when_to_come_back(gateway: Gateway):
+    with FakeBackend(behaviours.answer(500)) as backend:
+        opened(gateway, "partly", backend)
+        began = time.monotonic()
+        answer = ask(gateway, "partly")
+        assert time.monotonic() - began < 0.5
+        problem = answer.json()
+        assert (answer.status, problem["reason"], problem["service"]) == (503, "circuit_open", "partly")
+        assert answer.header("Retry-After") == str(problem["retry_after"])
+        assert 25 <= problem["retry_after"] <= 30
+        one = gateway.call("GET", "/api/v1/breakers/partly/one").json()
+        assert (one["state"], one["failures"], one["calls"]) == ("open", FAILURES, FAILURES)
+        assert one["opened_at"] < one["half_open_at"]
+        line = gateway.access_line(answer.header("X-Request-ID"))
+        assert (line["status"], line["reason"], line["attempts"], line["instance"]) == (503, "circuit_open", 0, None)
+
+
+def test_only_what_the_service_counts_as_failure_counts(gateway: Gateway):
+    with FakeBackend(behaviours.answer(500)) as backend:
+        gateway.register("narrow", "one", backend.url)
+        gateway.register("none", "one", backend.url)
+        for service in ("narrow", "none"):
+            assert {ask(gateway, service).status for _ in range(FAILURES * 3)} == {500}
+        assert gateway.call("GET", "/api/v1/breakers/none/one").status == 404
+
+
+# --- the client's faults --------------------------------------------------------------------------------------------
+def test_what_clients_do_wrong_never_counts(gateway: Gateway):
+    with FakeBackend(behaviours.by_path({"/client/403": behaviours.answer(403)}, behaviours.echo)) as backend:
+        gateway.register("client", "one", backend.url)
+        for _ in range(FAILURES * 2):
+            assert gateway.get("/client/403").status == 403
+            assert gateway.get("/client/%2f").status == 400
+            assert gateway.request("POST", "/client/x", headers={"Content-Length": str(10**12)}).status == 413
+        assert ask(gateway, "client").status == 200
+        assert gateway.call("GET", "/api/v1/breakers/client/one").json()["failures"] == 0
+
+
+@pytest.mark.needs(Promise.SOCKET)
+def test_clients_that_leave_never_count(gateway: Gateway):
+    left = FAILURES * 2
+    with FakeBackend(behaviours.stream(30_000_000)) as backend:
+        gateway.register("client", "one", backend.url)
+        for _ in range(left):
+            with gateway.connect() as wire:
+                wire.send("GET /client/download HTTP/1.1\r\nHost: h\r\n\r\n")
+                wire.head()
+            with gateway.connect() as wire:
+                wire.send("POST /client/upload HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nhalf of it")
+        backend.wait_until(lambda: not backend._sockets)
+        eventually(lambda: len(left_early(gateway)) == 2 * left, what="the end of all of them")
+        assert gateway.call("GET", "/api/v1/breakers/client/one").json()["failures"] == 0
+
+
+def left_early(gateway: Gateway) -> list[dict[str, Any]]:
+    return [one for one in gateway.events if one.get("reason") == "client_gone"]
+
+
+# --- half open ------------------------------------------------------------------------------------------------------
+def probed(gateway: Gateway, service: str) -> None:
+    """Wait until a breaker lets probes through."""
+    eventually(lambda: state(gateway, service) == ["half_open"], what="the end of open_for", every=0.01)
+
+
+def test_after_open_for_a_few_probes_go_at_once(gateway: Gateway):
+    script = Scripted()
+    with FakeBackend(script) as backend:
+        opened(gateway, "probed", backend)
+        assert ask(gateway, "probed").status == 503
+        probed(gateway, "probed")
+        script.gate.clear()
+        script.status = 200
+        with ThreadPoolExecutor(20) as pool:
+            answers = [pool.submit(ask, gateway, "probed") for _ in range(20)]
+            refused = eventually(
+                lambda: (done := [one for one in answers if one.done()]) and len(done) == 20 - PROBES and done
+            )
+            assert {reason(one.result()) for one in refused} == {"circuit_open"}
+            assert {one.result().header("Retry-After") for one in refused} == {"1"}
+            assert len(backend.requests) == FAILURES + PROBES
+            script.gate.set()
+            statuses = Counter(one.result().status for one in answers)
+        assert statuses == {503: 20 - PROBES, 200: PROBES}
+        # As many successes close it.
+        assert state(gateway, "probed") == ["up"]
+        assert {ask(gateway, "probed").status for _ in range(10)} == {200}
+
+
+def test_one_failing_probe_opens_it_again(gateway: Gateway):
+    script = Scripted()
+    with FakeBackend(script) as backend:
+        opened(gateway, "reopens", backend)
+        for number in (1, 2):
+            probed(gateway, "reopens")
+            assert ask(gateway, "reopens").status == 500
+            assert reason(ask(gateway, "reopens")) == "circuit_open"
+            assert len(backend.requests) == FAILURES + number
+
+
+def test_successful_probes_close_it_one_by_one(gateway: Gateway):
+    script = Scripted()
+    with FakeBackend(script) as backend:
+        opened(gateway, "closes", backend)
+        probed(gateway, "closes")
+        script.status = 200
+        for number in range(PROBES):
+            assert state(gateway, "closes") == ["half_open"]
+            assert ask(gateway, "closes").status == 200, number
+        assert state(gateway, "closes") == ["up"]
+        # Closed means closed: it takes five failures again.
+        script.status = 500
+        assert [ask(gateway, "closes").status for _ in range(FAILURES + 1)] == [500] * FAILURES + [503]
+
+
+def test_a_flood_of_requests_never_exceeds_the_probes(gateway: Gateway):
+    """The backend stays dead: each time the breaker is half open, at most as many get through as may fail at once."""
+    with FakeBackend(behaviours.answer(500)) as backend:
+        began = time.monotonic()
+        opened(gateway, "flood", backend)
+        until = time.monotonic() + 2.5 * OPEN_FOR
+        at_once(8, lambda _: [ask(gateway, "flood") for _ in iter(lambda: time.monotonic() < until, False)], threads=8)
+        probes = len(backend.requests) - FAILURES
+        assert 1 <= probes <= PROBES * int((time.monotonic() - began) / OPEN_FOR)
+
+
+# --- what lasts -----------------------------------------------------------------------------------------------------
+@pytest.mark.needs(Promise.PROCESSES)
+def test_failures_and_an_open_breaker_outlive_reloads_and_workers(gateway: Gateway):
+    with FakeBackend(behaviours.answer(500)) as backend:
+        gateway.register("hup", "one", backend.url)
+        for _ in range(FAILURES - 1):
+            assert ask(gateway, "hup").status == 500
+        gateway.reload()
+        assert ask(gateway, "hup").status == 500
+        assert reason(ask(gateway, "hup")) == "circuit_open"
+        before = gateway.call("GET", "/api/v1/breakers/hup/one").json()
+        gateway.reload()
+        gateway.kill_workers()
+        assert {reason(ask(gateway, "hup")) for _ in range(8)} == {"circuit_open"}
+        after = gateway.call("GET", "/api/v1/breakers/hup/one").json()
+        assert {**after, "opened_at": 0, "half_open_at": 0} == {**before, "opened_at": 0, "half_open_at": 0}
+        assert len(backend.requests) == FAILURES
+
+
+def test_an_instance_at_another_address_begins_with_a_closed_breaker(gateway: Gateway):
+    with FakeBackend(behaviours.answer(500)) as bad, FakeBackend(behaviours.answer(200)) as good:
+        gateway.register("moves", "one", bad.url)
+        assert [ask(gateway, "moves").status for _ in range(3)] == [500, 503, 503]
+        gateway.register("moves", "one", good.url)
+        assert ask(gateway, "moves").status == 200
+
+
+def test_an_instance_that_left_and_came_back_begins_with_a_closed_breaker(gateway: Gateway):
+    with FakeBackend(behaviours.answer(500)) as backend:
+        for _ in range(3):
+            gateway.register("leaves", "one", backend.url)
+            assert [ask(gateway, "leaves").status for _ in range(2)] == [500, 503]
+            gateway.call("DELETE", "/register", {"service": "leaves", "id": "one"})

@@ -105,8 +105,12 @@ class InstanceAdapter(BaseAdapter):
 
     def _body(self, connection: Connection, method: str, head: Head, timeout: float) -> Iterable[bytes]:
         """What the client gets behind the head; the connection is given back as soon as the body is here."""
+        keep = head.keep
         if method == "HEAD" or head.status in _BODILESS:
             body = b""
+            # A head that announces a body which must not come: some backends send it, and it would be read as the
+            # next request's answer.
+            keep = keep and not head.length and not head.chunked
             if head.status == 204 and head.length is not None:  # RFC 9110, 8.6: it must not have one
                 head.headers[:] = [field for field in head.headers if field[0].lower() != "content-length"]
         elif head.chunked:
@@ -121,7 +125,7 @@ class InstanceAdapter(BaseAdapter):
             if whole is None:
                 return AnswerBody(connection, head, self, timeout, self._now)
             body = whole
-        self.finish(connection, head.keep and not connection.buffer)
+        self.finish(connection, keep and not connection.buffer)
         return [body]
 
     def _send_body(self, connection: Connection, upload: Upload, timeouts: model.Timeouts, deadline: float) -> bool:

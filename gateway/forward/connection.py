@@ -79,27 +79,33 @@ class Connection:
 
         Closed when the connection ends first; BadAnswer or AnswerTooLarge when this is no answer to wait for.
         """
-        for _ in range(_INTERIM + 1):
-            buffer = self.buffer or self.receive(limit)
-            end = buffer.find(b"\r\n\r\n")
-            while end < 0 and len(buffer) <= answers.MAX_HEAD:
-                if not buffer.startswith(_BEGINNING[: len(buffer)]):
-                    raise BadAnswer("The backend's answer does not begin with an HTTP/1 status line")
-                data = self.receive(limit) if buffer else b""
-                if not data:
-                    raise Closed
-                searched = max(0, len(buffer) - 3)
-                buffer += data
-                end = buffer.find(b"\r\n\r\n", searched)
-            if not 0 <= end <= answers.MAX_HEAD:
-                raise AnswerTooLarge(f"The head of the backend's answer is over {answers.MAX_HEAD} bytes")
-            head = answers.parse(buffer[:end])
-            self.buffer = buffer[end + 4 :]
-            if head.status >= 200:
-                return head
+        head = self._any_head(limit)
+        interim = 0
+        while head.status < 200:
             if head.status == 101:
                 raise BadAnswer("The backend switches protocols, which nobody asked it for")
-        raise BadAnswer(f"The backend sent over {_INTERIM} interim answers")
+            interim += 1
+            if interim > _INTERIM:
+                raise BadAnswer(f"The backend sent over {_INTERIM} interim answers")
+            head = self._any_head(limit)
+        return head
+
+    def _any_head(self, limit: float) -> answers.Head:
+        buffer = self.buffer or self.receive(limit)
+        end = buffer.find(b"\r\n\r\n")
+        while end < 0 and len(buffer) <= answers.MAX_HEAD:
+            if not buffer.startswith(_BEGINNING[: len(buffer)]):
+                raise BadAnswer("The backend's answer does not begin with an HTTP/1 status line")
+            data = self.receive(limit) if buffer else b""
+            if not data:
+                raise Closed
+            searched = max(0, len(buffer) - 3)
+            buffer += data
+            end = buffer.find(b"\r\n\r\n", searched)
+        if not 0 <= end <= answers.MAX_HEAD:
+            raise AnswerTooLarge(f"The head of the backend's answer is over {answers.MAX_HEAD} bytes")
+        self.buffer = buffer[end + 4 :]
+        return answers.parse(buffer[:end])
 
     def more(self, seconds: float) -> bytes | None:
         """What comes within so many seconds; b"" at the end of the connection; None when nothing comes."""

@@ -53,13 +53,17 @@ def test_a_redirect_is_passed_on(forward):
 
 
 @pytest.mark.parametrize("status", [204, 304])
-@pytest.mark.parametrize("fields", ["", "\nContent-Length: 5", "\nTransfer-Encoding: chunked"])
-def test_204_and_304_have_no_body_and_the_connection_is_reused(forward, status, fields):
+@pytest.mark.parametrize(
+    "fields, connections",
+    [("", 1), ("\nContent-Length: 0", 1), ("\nContent-Length: 5", 2), ("\nTransfer-Encoding: chunked", 2)],
+)
+def test_204_and_304_have_no_body(forward, status, fields, connections):
+    """The connection is kept unless a body was announced that a wrong backend may yet send."""
     with raw(f"HTTP/1.1 {status} X\nETag: x{fields}") as backend:
         for _ in range(2):
             answer = forward(backend.url)
             assert (answer.status, answer.body) == (status, [b""])
-        assert backend.connections == 1
+        assert backend.connections == connections
 
 
 def test_a_204_does_not_announce_a_length(forward):
@@ -72,7 +76,21 @@ def test_the_answer_to_head_keeps_its_length_and_has_no_body(forward):
         for _ in range(2):
             answer = forward(backend.url, method="HEAD")
             assert (answer.headers, answer.body) == ([("Content-Length", "12345")], [b""])
-        assert backend.connections == 1
+
+
+def test_a_body_sent_to_head_is_nobodys_answer(forward):
+    body = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+
+    def behaviour(call):
+        call.request()
+        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+        if call.head().method == "HEAD":
+            call.pause(0.05)
+        call.send(body)
+
+    with FakeBackend(behaviour) as backend:
+        assert forward(backend.url, method="HEAD").body == [b""]
+        assert content(forward(backend.url)) == body
 
 
 def test_a_body_of_known_length_is_streamed(forward):

@@ -142,6 +142,8 @@ def test_redirects_are_not_followed_and_other_hosts_not_asked(forward):
         for url in ("http://127.0.0.1:9/", "http://127.0.0.1/", "http://example.com/", f"https://{backend.address}/"):
             with pytest.raises(requests.exceptions.InvalidSchema):
                 session.get(url)
+        with pytest.raises(requests.exceptions.InvalidSchema):
+            session_of(forward, "http://127.0.0.1:80").get("http://127.0.0.1:8080/")
 
 
 def test_failures_are_requests_own(forward):

@@ -84,17 +84,15 @@ class Table:
         start, slot = self._start(home), self._layout.slot
         for step in range(_FEW):
             at = start + (first + step) % WAYS * slot
-            sequence = words[at // WORD]
-            if sequence == 0:
+            if words[at // WORD] == 0:
                 return None  # never used: a key that begins here has not gone beyond
-            bank = at + 2 * WORD + (sequence & 1) * self._bank
-            if memory[bank : bank + DIGEST] == digest:
+            if self._holds(at, digest):
                 return self._place(home, at, size)
         end = start + WAYS * slot
         hit = memory.find(digest, start, end)
         while hit >= 0:
             at = start + (hit - start) // slot * slot
-            if hit == at + 2 * WORD + (words[at // WORD] & 1) * self._bank:
+            if self._holds(at, digest):  # in whichever bank: the record may be written right now
                 return self._place(home, at, size)
             hit = memory.find(digest, hit + 1, end)
         return None
@@ -184,6 +182,10 @@ class Table:
             if self._doubles[deadline] <= now:
                 return self._place(home, at, size), sequence, deadline
         raise StoreFull("no room for another record of transient state")
+
+    def _holds(self, at: int, digest: bytes) -> bool:
+        bank = at + 2 * WORD + (self._words[at // WORD] & 1) * self._bank
+        return self._memory[bank : bank + DIGEST] == digest
 
     def _start(self, home: int) -> int:
         return self._layout.slots + home * WAYS * self._layout.slot

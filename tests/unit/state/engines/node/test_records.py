@@ -7,13 +7,14 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from gateway.clock import FakeClock
 from gateway.state.engines.node import NodeEngine, records
-from gateway.state.engines.node.records import Table
+from gateway.state.engines.node.records import NodeRecord, Table
 from gateway.state.engines.node.segment import WAYS
 from gateway.state.operations import Decision, Operation
 from gateway.state.operations.sequence import NEXT
@@ -120,12 +121,16 @@ def test_a_record_that_changes_while_it_is_copied_is_copied_again(engine: NodeEn
     assert len(looks) == 3
 
 
+def keys_of_one_set(engine: NodeEngine) -> list[str]:
+    """As many as it has slots."""
+    home = engine.record(SMALL, "first")._claims
+    some = (f"key-{number}" for number in range(60_000))
+    return list(islice((key for key in some if engine.record(SMALL, key)._claims == home), WAYS))
+
+
 def test_a_key_is_found_wherever_its_set_had_room(engine: NodeEngine, clock: FakeClock) -> None:
     """Keys of one set fill it from their places on, round its end, and are found when those before them are gone."""
-    home = engine.record(SMALL, "first")._claims
-    keys = [key for key in (f"key-{number}" for number in range(60_000)) if engine.record(SMALL, key)._claims == home]
-    keys = keys[:WAYS]
-    assert len(keys) == WAYS
+    keys = keys_of_one_set(engine)
     for number, key in enumerate(keys):
         engine.record(SMALL, key).apply(SMALL, number + 1)
         if number < WAYS // 2:
@@ -138,6 +143,44 @@ def test_a_key_is_found_wherever_its_set_had_room(engine: NodeEngine, clock: Fak
     for key in keys:
         engine.record(SMALL, key).apply(SMALL, 7)
     assert {engine.record(SMALL, key).apply(SMALL, 8) for key in keys} == {7}
+
+
+def test_a_record_far_from_its_place_is_found_while_it_is_written(
+    engine: NodeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it missed, its key would get a second slot."""
+    keys = keys_of_one_set(engine)
+    for key in keys:
+        engine.record(SMALL, key).apply(SMALL, 1)
+    table = engine._tables[0]
+    memory = table._memory
+    searches = []
+
+    class Busy:
+        """Whenever the set has been searched, the record is written before the finding is looked at."""
+
+        def __init__(self, writer: NodeRecord) -> None:
+            self.writer = writer
+
+        def __getitem__(self, at: slice) -> bytes:
+            return memory[at]
+
+        def __setitem__(self, at: slice, record: bytes) -> None:
+            memory[at] = record
+
+        def find(self, *args: object) -> int:
+            searches.append(args)
+            hit = memory.find(*args)  # type: ignore[arg-type]
+            self.writer.apply(SMALL, 1)
+            return hit
+
+    for key in keys:
+        writer = engine.record(SMALL, key)
+        writer.read()
+        monkeypatch.setattr(table, "_memory", Busy(writer))
+        assert engine.record(SMALL, key).read() == (1,)
+        monkeypatch.setattr(table, "_memory", memory)
+    assert searches
 
 
 def test_a_handle_follows_its_record_when_the_slot_was_given_to_another(engine: NodeEngine, clock: FakeClock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -82,9 +83,7 @@ def wrk(url: str, pid: int, *, seconds: float = 3.0, connections: int = 16, thre
     errors += sum(int(n) for n in re.findall(r"Non-2xx or 3xx responses: (\d+)", out))
     p50 = re.search(r"\n\s+50%\s+(\S+)", out).group(1)  # type: ignore[union-attr]
     p99 = re.search(r"\n\s+99%\s+(\S+)", out).group(1)  # type: ignore[union-attr]
-    return Load(
-        int(requests), _milliseconds(duration) / 1000, errors, _milliseconds(p50), _milliseconds(p99), used
-    )
+    return Load(int(requests), _milliseconds(duration) / 1000, errors, _milliseconds(p50), _milliseconds(p99), used)
 
 
 class Process:
@@ -121,8 +120,6 @@ class Process:
             self._child.wait(5)
         except (ProcessLookupError, subprocess.TimeoutExpired):
             pass
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._child.wait()

@@ -112,10 +112,16 @@ class Peers:
         path = self._folder / f"gateway-{port}.yaml"
         path.write_text(
             GATEWAY.format(
-                port=port, internal=internal, folder=self._folder, backend=self.backend, workers=workers, breaker=breaker
+                port=port,
+                internal=internal,
+                folder=self._folder,
+                backend=self.backend,
+                workers=workers,
+                breaker=breaker,
             )
         )
-        command = [str(BIN / "gunicorn"), "-c", str(ROOT / "gunicorn.conf.py"), "--chdir", str(ROOT), "gateway.wsgi:app"]
+        command = [str(BIN / "gunicorn"), "-c", str(ROOT / "gunicorn.conf.py"), "--chdir", str(ROOT)]
+        command.append("gateway.wsgi:app")
         return self._start("gateway", command, port, GATEWAY_CONFIG=str(path))
 
     def gateway_two(self) -> Process:
@@ -146,7 +152,7 @@ def machine() -> str:
 def measure(names: list[str], runs: int, seconds: float, connections: int) -> dict[str, list[Load]]:
     results: dict[str, list[Load]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder, ExitStack() as stack:
-        os.chmod(folder, 0o755)  # noqa: S103 - nginx's worker runs as another user
+        os.chmod(folder, 0o755)  # nginx's worker runs as another user
         peers = Peers(stack, Path(folder))
         servers = {name: ROWS[name][1](peers) for name in names}
         for name in names:
@@ -186,7 +192,8 @@ def main() -> int:
     if missing:
         print(f"bench: not installed: {', '.join(missing)} (Debian: wrk, nginx-light, golang-go)", file=sys.stderr)
         return 1
-    print(f"{machine()}; medians of {arguments.runs} interleaved runs of {arguments.seconds:g} s, wrk -t1 -c{arguments.connections}")
+    how = f"medians of {arguments.runs} interleaved runs of {arguments.seconds:g} s, wrk -t1 -c{arguments.connections}"
+    print(f"{machine()}; {how}")
     print(table(measure(names, arguments.runs, arguments.seconds, arguments.connections)))
     return 0
 

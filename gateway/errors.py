@@ -59,7 +59,10 @@ class BadHost(Refusal):
 
 class BadPath(Refusal):
     status, reason, title = 400, "bad_path", "The path can be read in two ways"
-    remedy = "Send the path without dot segments, encoded slashes, //, ; or %00, or allow the form in the route's allow_encoded."
+    remedy = (
+        "Send the path without dot segments, encoded slashes, //, ; or %00, "
+        "or allow the form in the route's allow_encoded."
+    )
 
 
 class InvalidBody(Refusal):
@@ -104,7 +107,7 @@ class MethodNotAllowed(Refusal):
 
 class ClientTimeout(Refusal):
     status, reason, title = 408, "client_timeout", "The client was too slow"
-    remedy = "Send the request head within server.request_head_timeout and the body without pauses over server.client_idle."
+    remedy = "Send the head within server.request_head_timeout and the body without pauses over server.client_idle."
     close = True
 
 

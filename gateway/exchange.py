@@ -15,7 +15,7 @@ Headers = list[tuple[str, str]]
 
 
 class Body(Protocol):
-    """A request body as `wsgi.input` offers it. `read1(n)`, where there is one, returns what is there, at least a byte."""
+    """A request body as `wsgi.input` offers it. `read1(n)`, where there is one, returns what is there."""
 
     def read(self, size: int = -1, /) -> bytes: ...
 
@@ -57,21 +57,20 @@ class Exchange:
     owned by the one thread that serves the request.
     """
 
-    __slots__ = (
+    __slots__ = (  # noqa: RUF023 - in the order of the stages
         # the server: what arrived, where
-        "environ", "plane", "method", "raw_path", "query", "headers", "body", "content_length", "chunked", "received", "peer",
+        "environ", "plane", "method", "raw_path", "query", "headers", "body", "content_length", "chunked", "received",
+        "peer",
         # edge: who is the client
         "client", "scheme", "host", "trusted", "request_id", "path",
         # routing: what is wanted
         "route", "variables", "service_name", "target",
-        # policy (later): who is asking
-        "principal",
         # upstream: who answers, until when
         "service", "instance", "attempts", "deadline", "timeouts",
         # forward: the body on its way up
         "upload",
         # the record: what happened
-        "decisions", "bytes_in", "upstream_seconds",
+        "bytes_in", "upstream_seconds",
     )  # fmt: skip
 
     def __init__(self, environ: Mapping[str, Any], plane: Plane) -> None:
@@ -96,14 +95,12 @@ class Exchange:
         self.variables: Mapping[str, str] = {}
         self.service_name: str | None = None
         self.target = ""  # path and query to ask the backend for
-        self.principal: str | None = None
         self.service: Any = None
         self.instance: Any = None
         self.attempts = 0
         self.deadline = 0.0
         self.timeouts: Any = None  # config.model.Timeouts in force
         self.upload: Any = None  # forward.upload.Upload; `replayable` tells whether another attempt can send it again
-        self.decisions: list[str] = []
         self.bytes_in = 0
         self.upstream_seconds = 0.0
 

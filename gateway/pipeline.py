@@ -1,8 +1,8 @@
 """The order of the stages, stated once.
 
-A stage is `stage(exchange, proceed) -> Answer`: it looks at the exchange, then refuses by raising a `Refusal`, answers by
-itself, or returns what `proceed(exchange)` answers. The last one, `forward`, has nobody to proceed to. `edge` is in front
-of all: it makes the exchange and turns whatever happens into an answer and a record.
+A stage is `stage(exchange, proceed) -> Answer`: it looks at the exchange, then refuses by raising a `Refusal`,
+answers by itself, or returns what `proceed(exchange)` answers. The last one, `forward`, has nobody to proceed to.
+`edge` is in front of all: it makes the exchange and turns whatever happens into an answer and a record.
 """
 
 from __future__ import annotations

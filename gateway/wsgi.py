@@ -38,16 +38,12 @@ class Application:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         gateway = self._gateway
-        if gateway is None:
-            answer = _unready()
-        else:
-            answer = gateway.serve(environ)
+        answer = _unready() if gateway is None else gateway.serve(environ)
         status = answer.status
-        if answer.phrase is not None:
-            line = f"{status} {answer.phrase}"
-        else:
-            line = _LINES.get(status) or f"{status} Unknown"
-        start_response(line, answer.headers)
+        phrase = answer.phrase
+        start_response(
+            _LINES.get(status) or f"{status} Unknown" if phrase is None else f"{status} {phrase}", answer.headers
+        )
         return answer.body
 
     def refused(self, refusal: Refusal, plane: Plane, peer: str, head: bytes) -> Answer:

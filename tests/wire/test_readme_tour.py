@@ -156,6 +156,9 @@ class Copy:
             text = text.replace(f"127.0.0.1:{shipped}", f"127.0.0.1:{used.port}")
         return text
 
+    def has_both_backends(self) -> bool:
+        return "The gateway is ready" in (self.folder / "gateway.log").read_text()
+
     def processes(self) -> list[int]:
         """Those whose working directory is the copy."""
         found = []
@@ -250,8 +253,7 @@ def test_the_tour_works_as_pasted(copy: Copy, interactive: bool):
             print(f"$ {line}\n{shown}")
             check(shown)
             if check is echoed:  # one backend answers; the next lines tell of both, and a reader is slower than this
-                log = copy.folder / "gateway.log"
-                eventually(lambda: "The gateway is ready" in log.read_text(), what="both backends")
+                eventually(copy.has_both_backends)
     finally:
         shell.close()
     eventually(lambda: not copy.processes(), what="no process is left")

@@ -74,11 +74,11 @@ KINDS = _Kinds()
 
 
 class Edits(NamedTuple):
-    """A route's header edits, compiled. drop: folded names that go; add: what is set; text: that as header lines."""
+    """A route's header edits, compiled. drop: folded names that go; add: what is set; lines: that as header lines."""
 
     drop: frozenset[str]
     add: tuple[tuple[str, str], ...]
-    text: str
+    lines: tuple[str, ...]
 
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-zA-Z]+").fullmatch
@@ -97,12 +97,14 @@ def compile_edits(edits: model.HeaderEdits) -> Edits | None:
             raise ValueError(f"{name!r} is not a header field name")
         if fold(name) in FRAMING:
             raise ValueError(f"{name} frames the message and cannot be edited")
+        if fold(name) == "via":
+            raise ValueError("Via tells requests that go in a circle and cannot be edited")
         if not _VALUE(value):
             raise ValueError(f"the value for {name} holds a control character")
     drop = frozenset(fold(name) for name in (*edits.set, *edits.remove))
     if "host" in drop and not any(fold(name) == "host" for name, _ in add):
         raise ValueError("Host cannot be removed, only set")
-    return Edits(drop, add, "".join(f"{name}: {value}\r\n" for name, value in add)) if drop else None
+    return Edits(drop, add, tuple(f"{name}: {value}\r\n" for name, value in add)) if drop else None
 
 
 def edit(headers: Headers, edits: Edits) -> Headers:
@@ -196,25 +198,28 @@ class Composer:
             )
             count = len(lines) + 5
         else:
-            own = [
-                ("X-Forwarded-For", chain),
-                ("X-Forwarded-Proto", exchange.scheme),
-                ("X-Forwarded-Host", exchange.host),
-                ("X-Request-ID", exchange.request_id),
-                ("Forwarded", forwarded and f"{forwarded}, {_forwarded_element(exchange)}"),
-            ]
-            edited = _NOTHING if edits is None else edits.drop
-            lines += [f"{name}: {value}\r\n" for name, value in own if value and fold(name) not in edited]
-            add(self._via)
-            count = len(lines) + 1
-            if edits is not None:
-                add(edits.text)
-                count += len(edits.add)
-            add("\r\n")
+            if forwarded:
+                forwarded = f"{forwarded}, {_forwarded_element(exchange)}"
+            lines += _own(exchange, chain, forwarded, edits)
+            lines += (self._via, "\r\n")
+            count = len(lines)
         text = "".join(lines)
         if text.count("\n") != count or text.count("\r") != count or " " in exchange.target:
             raise Malformed("The request holds a line break or space where HTTP allows none")
         return text.encode("latin-1")
+
+
+def _own(exchange: Exchange, chain: str, forwarded: str, edits: Edits | None) -> list[str]:
+    """What the gateway says of the client, without what is not known; a route's edits have the last word."""
+    own = [
+        ("X-Forwarded-For", chain),
+        ("X-Forwarded-Proto", exchange.scheme),
+        ("X-Forwarded-Host", exchange.host),
+        ("Forwarded", forwarded),
+        ("X-Request-ID", exchange.request_id),
+    ]
+    drop, added = (edits.drop, edits.lines) if edits is not None else (_NOTHING, ())
+    return [*(f"{name}: {value}\r\n" for name, value in own if value and fold(name) not in drop), *added]
 
 
 def _named(headers: Headers) -> frozenset[str]:

@@ -7,7 +7,8 @@ import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 
-from .backend import Behaviour, Call
+from .backend import Behaviour
+from .call import Call
 
 Headers = Sequence[tuple[str, str]]
 

@@ -177,17 +177,17 @@ def edited(headers=(), *, set=None, remove=(), **arguments):
 def test_a_route_removes_and_sets_fields_in_every_spelling():
     headers = [("X-Gone", "1"), ("x_gone", "2"), ("X_User", "evil"), ("X-Kept", "3")]
     lines = edited(headers, set={"X-User": "alice"}, remove=["x-gone"])
-    assert lines[2:] == ["X-Kept: 3", *OWN, "X-User: alice"]
+    assert lines[2:] == ["X-Kept: 3", *OWN[:-1], "X-User: alice", OWN[-1]]
 
 
 def test_a_route_may_set_or_remove_what_the_gateway_says_of_the_client():
     lines = edited(set={"Host": "internal", "X-Forwarded-Prefix": "/api"}, remove=["X-Forwarded-For"])
-    assert lines[1:] == [*OWN[1:], "Host: internal", "X-Forwarded-Prefix: /api"]
+    assert lines[1:] == [*OWN[1:-1], "Host: internal", "X-Forwarded-Prefix: /api", OWN[-1]]
 
 
 def test_connection_does_not_undo_a_routes_edits():
     lines = edited([("Connection", "X-User"), ("X-User", "evil")], set={"X-User": "alice"})
-    assert lines[-1] == "X-User: alice"
+    assert "X-User: alice" in lines
     assert not [line for line in lines if "evil" in line]
 
 
@@ -202,6 +202,7 @@ def test_edits_that_say_nothing_are_none():
         ({"set": {"transfer_encoding": "chunked"}}, "frames"),
         ({"remove": ("Connection",)}, "frames"),
         ({"remove": ("Host",)}, "only set"),
+        ({"remove": ("via",)}, "circle"),
         ({"set": {"a b": "1"}}, "'a b' is not"),
         ({"remove": ("",)}, "is not"),
         ({"set": {"X": "a\r\nY: b"}}, "control character"),

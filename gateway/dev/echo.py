@@ -136,7 +136,8 @@ class Registrar:
                 pause = RENEW
                 if status >= 400 and status != complained:
                     complained = status
-                    print(f"echo {self._who['id']}: not registered: {text}", file=sys.stderr, flush=True)
+                    why = f"{self._netloc} answers {status}: {_detail(text)}"
+                    print(f"echo {self._who['id']}: not registered: {why}", file=sys.stderr, flush=True)
             self._stop.wait(pause)
 
     def _call(self, method: str, what: dict[str, str]) -> tuple[int, str]:
@@ -147,6 +148,14 @@ class Registrar:
             return answer.status, answer.read().decode("utf-8", "replace")
         finally:
             connection.close()
+
+
+def _detail(text: str) -> str:
+    """What a refusal says, in one line."""
+    try:
+        return str(json.loads(text)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return "not in a gateway's words; something else may listen there"
 
 
 def _end_with(stream: int) -> None:

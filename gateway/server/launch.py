@@ -85,7 +85,7 @@ class Launch:
             self._give_up(server, conflicts, EX_CONFIG)
         obstacles = listeners.obstacles(self.config, notice=lambda text: log.warning("listener_in_use", message=text))
         if obstacles:
-            self._give_up(server, obstacles, EX_FAILURE)
+            self._give_up(server, [f"{one}; bind another in {self.path}" for one in obstacles], EX_FAILURE)
         try:
             made = shared.prepare(self.config)
         except StateError as error:

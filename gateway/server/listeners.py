@@ -60,7 +60,7 @@ def _obstacles(config: Config) -> Iterator[tuple[int, str]]:
 
 def _why(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "in use by another process"
+        return "in use by another process (`ss -lntxp` shows it)"
     if error.errno == errno.EADDRNOTAVAIL:
         return "not an address of this machine"
     if error.errno == errno.EACCES:

@@ -115,7 +115,7 @@ def conflicts(cfg: Any, ours: Mapping[str, Any], path: Path) -> list[str]:
             added = [bind for bind in value if bind not in ours["bind"]]
             sentences.append(
                 f"{option} {', '.join(added) or ', '.join(value)}: the gateway binds exactly what {_SAID_BY[name]} "
-                f"say in {path}: {', '.join(ours['bind'])}"
+                f"say in {path}: {', '.join(ours['bind'])}; change it there"
             )
         elif name == "reload":
             sentences.append(f"{option}: use `gateway run --reload`, which also sees edits of {path}")

@@ -39,7 +39,7 @@ def test_a_port_in_use_is_named_with_its_listener_after_the_patience_is_spent(ta
     naps: list[float] = []
     notices: list[str] = []
     found = obstacles(config(internal=(taken,)), patience=2.0, notice=notices.append, sleep=naps.append)
-    assert found == [f"listeners.internal.bind: {taken}: in use by another process"]
+    assert found == [f"listeners.internal.bind: {taken}: in use by another process (`ss -lntxp` shows it)"]
     assert sum(naps) == 2.0
     assert len(notices) == 1
 

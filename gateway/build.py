@@ -7,6 +7,7 @@ the opposite one.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +41,7 @@ from .state import engines, stores
 from .state.addresses import AddressRule
 from .state.breakers import Breakers
 from .state.control import Runtime
-from .state.engines import Engine
+from .state.engines import Engine, Record
 from .state.inflight import InFlight
 from .state.operations.sequence import NEXT
 from .state.registry import Instance, Registry
@@ -174,8 +175,12 @@ def _stores(config: Config, runtime: Runtime, clock: Clock) -> stores.Stores:
 
 
 def _router(config: Config, engine: Engine, registry: Registry) -> Router:
+    @functools.cache  # one handle for each split of the configuration
+    def sequence(key: str) -> Record:
+        return engine.record(NEXT, key)
+
     def next_in_sequence(key: str) -> int:
-        return engine.record(NEXT, key).apply(NEXT)
+        return sequence(key).apply(NEXT)
 
     tables = {plane: Table(config.routes, plane, next_in_sequence, compile_edits) for plane in PLANES}
     function = config.routing.function

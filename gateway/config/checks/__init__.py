@@ -30,6 +30,8 @@ CHECKS: tuple[Check, ...] = (
     routes.names_exist,
     routes.variables_exist,
     routes.prefixes_fit,
+    routes.one_rewriting,
+    routes.fixed_responses_can_be_sent,
     routes.encoded_forms_are_allowed,
     routes.framing_is_left_alone,
     shadow.nothing_is_shadowed,

@@ -124,6 +124,24 @@ def prefixes_fit(config: Config, document: Document) -> None:
             document.refuse(path, "not what the path begins with", found=document.found(*path))
 
 
+def one_rewriting(config: Config, document: Document) -> None:
+    """`rewrite.path` replaces the whole path, so there is nothing left to strip."""
+    for number, route in enumerate(config.routes):
+        path: KeyPath = ("routes", number, "strip_prefix")
+        if route.strip_prefix is not None and route.rewrite is not None and route.rewrite.path is not None:
+            why = "rewrite.path replaces the whole path: use one of the two"
+            document.refuse(path, why, found=document.found(*path))
+
+
+def fixed_responses_can_be_sent(config: Config, document: Document) -> None:
+    """Some statuses have no body (RFC 9110, 6.4.1)."""
+    for number, route in enumerate(config.routes):
+        fixed = route.fixed_response
+        if fixed is not None and fixed.body and fixed.status in (204, 205, 304):
+            why = f"an answer with status {fixed.status} has no body"
+            document.refuse(("routes", number, "fixed_response", "body"), why)
+
+
 def encoded_forms_are_allowed(config: Config, document: Document) -> None:
     for number, route in enumerate(config.routes):
         for key, text in (("path", route.path), ("strip_prefix", route.strip_prefix)):

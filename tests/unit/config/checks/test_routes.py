@@ -49,6 +49,16 @@ def test_ids_differ(tmp_path: Path):
             "routes[0].rewrite.path",
             "has a rest to put in",
         ),
+        (
+            "id: a, path: /a/*, service: echo, strip_prefix: /a, rewrite: {path: /b}",
+            "routes[0].strip_prefix",
+            "rewrite.path replaces the whole path",
+        ),
+        (
+            "id: a, path: /a, fixed_response: {status: 204, body: gone}",
+            "routes[0].fixed_response.body",
+            "an answer with status 204 has no body",
+        ),
         ("id: a, path: /a/*, service: echo, strip_prefix: /b", "routes[0].strip_prefix", "not what the path begins"),
         ("id: a, path: /a/*, service: echo, strip_prefix: /a/b", "routes[0].strip_prefix", "not what the path begins"),
         ('id: a, path: "/{x}/*", service: echo, strip_prefix: "/{y}"', "routes[0].strip_prefix", "not what the path"),

@@ -1,74 +1,23 @@
-"""Accepting connections: from the listeners into the groups of threads, in an even share with the other workers.
-
-Every worker waits on the same listening sockets, and whoever comes first gets the connection. Left to that, the worker
-that is idle at the moment collects the connections of a proxy that then keeps them for hours. So a worker that has more
-connections than another gives that one a moment's precedence. It never refuses: after the moment it accepts.
-"""
+"""Accepting connections: from the listeners into the groups of threads."""
 
 from __future__ import annotations
 
 import errno
 import select
 import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from gateway.server.balance import Balance
 from gateway.server.client import prepare
 from gateway.server.connection import Connection
 from gateway.server.groups import ThreadGroup
 from gateway.server.tls import TlsConnection
 
-PRECEDENCE: Final = 0.004  # seconds that the others get
-_STEP: Final = 0.0005  # between two looks at whether they took it
-_MOST_SKIPPED: Final = 6  # as a power of two
 _BATCH: Final = 16  # connections in a row from one listener
 _PAUSE: Final = 0.1  # seconds without accepting when there are too many connections or descriptors
 _GONE = frozenset((errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO, errno.EINTR))
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-
-
-class Balance:
-    """Whether to give the others precedence.
-
-    others(): their numbers of connections. A worker that gives precedence in vain again and again, because the others
-    are busy or their numbers are stale, accepts 1, 3, 7, … connections in between without asking.
-    """
-
-    def __init__(
-        self,
-        others: Callable[[], Sequence[int]],
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._others = others
-        self._clock = clock
-        self._sleep = sleep
-        self._skip = 0  # connections to accept without asking
-        self._vain = 0  # times in a row that precedence was given in vain
-
-    def give_precedence(self, mine: int) -> None:
-        """Return when it is this worker's turn; at once, unless another has clearly fewer connections."""
-        if self._skip:
-            self._skip -= 1
-            return
-        if not self._ahead(mine):
-            return
-        now = self._clock()
-        end = now + PRECEDENCE
-        while now < end:
-            self._sleep(_STEP)
-            if not self._ahead(mine):
-                self._vain = 0
-                return
-            now = self._clock()
-        self._skip = (1 << min(self._vain, _MOST_SKIPPED)) - 1
-        self._vain += 1
-
-    def _ahead(self, mine: int) -> bool:
-        least = min(self._others(), default=mine)
-        return mine > least + least // 8
 
 
 class Listener:

@@ -183,7 +183,10 @@ class Responder(Client):
 
     def _may_persist(self, body: Body) -> bool:
         """What the answer may promise."""
-        return not self.service.draining and (body is None or self._reusable(body))
+        if self.service.closing > 0:
+            self.service.closing -= 1
+            return False
+        return body is None or self._reusable(body)
 
     def _reusable(self, body: LengthBody | ChunkedBody) -> bool:
         """Whether the rest of the body, if there is one, is worth reading for the sake of the connection."""

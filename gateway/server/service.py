@@ -23,13 +23,14 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class Service:
-    """Settings of a plane, and its open connections. Read by all its threads; only `draining` ever changes.
+    """Settings of a plane, and its open connections. Read by all its threads.
 
     connections: every open connection by its descriptor. One entry is added by the accept loop and removed by the
     thread that closes the descriptor, just before; single dict operations, so there is no lock.
     parked: a thread stays on its connection while there are at most that many. Counting the connections keeps two
     threads for all the others whatever the parked ones do; counting free threads instead starves some for 0.4 s.
-    draining: the worker is leaving, so every answer says `Connection: close`.
+    closing: how many of the next answers say `Connection: close`: infinitely many when the worker leaves, some when it
+    has more connections than its share, else 0. Threads count it down without a lock; one more or less does not matter.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Service:
         self.context = plan.tls.get(plane)
         self.application = application
         self.log = log
-        self.draining = False
+        self.closing = 0.0
         self.connections: dict[int, Connection] = {}
         self.epoll = select.epoll()
         self._refused: Callable[[Refusal, Plane, str, bytes], Answer] | None = getattr(application, "refused", None)

@@ -17,7 +17,8 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from gateway.exchange import Plane
 from gateway.server import pinning
-from gateway.server.acceptor import Acceptor, Balance, Listener
+from gateway.server.acceptor import Acceptor, Listener
+from gateway.server.balance import Balance
 from gateway.server.groups import ThreadGroup
 from gateway.server.linger import Lingerer
 from gateway.server.plan import WorkerPlan, from_gunicorn
@@ -90,9 +91,10 @@ class Serving:
             Listener(listener, self._group(plan.planes.get(index, "external")), environ)
             for index, listener in enumerate(worker.sockets)
         ]
+        self._balance = Balance(plan.others)
         self._acceptor = Acceptor(
             listeners,
-            Balance(plan.others),
+            self._balance,
             most=plan.max_connections,
             count=self.connections,
             changed=self._tell,
@@ -144,12 +146,21 @@ class Serving:
             self._next_look = now + self._tick
             self._acceptor.resume(now)
             self._tell()  # once more: of two threads that tell at once, the one that counted first may come last
+            if self._worker.alive:
+                self._shed(now)
             for group in self._groups.values():
                 group.refuse_overdue(now)
                 group.sweep(now, idle_until)
         if now >= self._next_sign:
             self._next_sign = now + _SIGN_OF_LIFE
             self._worker.notify()
+
+    def _shed(self, now: float) -> None:
+        """Let go of some connections while this worker has more than its share."""
+        excess = self._balance.excess(self.connections(), now)
+        if excess is not None:
+            fullest = max(self._groups.values(), key=lambda group: len(group.service.connections))
+            fullest.service.closing = excess
 
     def leave(self) -> None:
         """Finish what is under way: accept no more, answer what still comes with `Connection: close`.
@@ -161,7 +172,7 @@ class Serving:
         self._acceptor.stop()
         plan.closed()
         for group in self._groups.values():
-            group.service.draining = True
+            group.service.closing = _FOREVER
         until = monotonic() + plan.reload_drain
         idle_until = _FOREVER
         stopping = False

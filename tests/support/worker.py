@@ -34,7 +34,7 @@ control_socket_disable, loglevel, threads = True, "info", 4
 folder = given["folder"]
 with open(f"{folder}/counts", "a+b") as shared:
     shared.truncate(4096)
-    # 0: how many slots were used; 1 + slot: its connections; 256 + slot: it makes way for another
+    # 0: slots used; 1 + slot: its connections; 256 + slot: it makes way for another; 384 + slot: it has booted
     counts = memoryview(mmap.mmap(shared.fileno(), 4096)).cast("q")
 
 def pre_fork(server, worker):
@@ -52,9 +52,15 @@ def post_fork(server, worker):
         counts[1 + worker.slot] = connections
     worker.plan = WorkerPlan(
         **plan, slot=worker.slot, connections=tell,
-        others=lambda: [counts[1 + slot] for slot in range(counts[0]) if slot != worker.slot],
+        others=lambda: [counts[1 + slot] for slot in range(counts[0]) if slot != worker.slot and counts[384 + slot]],
         reloading=lambda: bool(counts[256 + worker.slot]) and not os.path.exists(f"{folder}/stopping"),
     )
+
+def post_worker_init(worker):
+    counts[384 + worker.slot] = 1
+
+def child_exit(server, worker):
+    counts[1 + worker.slot] = counts[384 + worker.slot] = 0
 
 def on_reload(server):
     for slot in range(counts[0]):
@@ -132,10 +138,7 @@ class WorkerProcess:
 
     def _booted(self) -> bool:
         assert self.process.poll() is None, self.log
-        with contextlib.suppress(OSError), self.connect_raw() as sock:
-            sock.close()
-            return len(self.pids) == self._given["workers"]
-        return False
+        return (self.folder / "counts").exists() and sum(self._cells[384:]) == self._given["workers"]
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if error is not None:
@@ -161,8 +164,12 @@ class WorkerProcess:
     @property
     def counts(self) -> list[int]:
         """The connections of each slot, as the workers told them."""
-        numbers = struct.unpack("=512q", (self.folder / "counts").read_bytes())
-        return list(numbers[1 : 1 + numbers[0]])
+        return list(self._cells[1 : 1 + self._cells[0]])
+
+    @property
+    def _cells(self) -> tuple[int, ...]:
+        shared = (self.folder / "counts").read_bytes()
+        return struct.unpack("=512q", shared.ljust(4096, b"\0"))
 
     @property
     def log(self) -> str:

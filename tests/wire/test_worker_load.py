@@ -101,6 +101,29 @@ def test_connections_are_shared_evenly_between_workers() -> None:
         eventually(lambda: sum(worker.counts) == 0)
 
 
+def test_a_worker_that_was_replaced_gets_its_share_of_kept_connections() -> None:
+    """As a proxy does it: its connections stay, and those that are closed are opened anew."""
+    with WorkerProcess({**DEFAULTS, "threads": 8}, workers=2) as worker:
+        wires = [worker.connect() for _ in range(16)]
+
+        def ask_all() -> list[int]:
+            for number, wire in enumerate(wires):
+                try:
+                    if wire.get("/hello").value("Connection") is None:
+                        continue
+                except (EOFError, OSError):
+                    pass  # it was the killed worker's
+                wire.sock.close()
+                wires[number] = worker.connect()
+            return worker.counts
+
+        ask_all()
+        os.kill(worker.pids[0], 9)
+        eventually(lambda: ask_all() and len(worker.counts) == 3)
+        eventually(lambda: min(ask_all()[1:]) >= 7, what="the shares are even again")
+        close(wires)
+
+
 def test_a_worker_that_does_not_accept_costs_the_others_next_to_nothing() -> None:
     """Its number stays low, so each of the others' accepts would give it precedence."""
     with WorkerProcess({**DEFAULTS, "threads": 8}, workers=2) as worker:
@@ -145,13 +168,13 @@ def served_through_nginx(worker: WorkerProcess, folder: Path, clients: int, seco
 
         wires = [Wire(eventually(connect)) for _ in range(clients)]
         served: dict[int, int] = dict.fromkeys(worker.pids, 0)
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        begin = time.monotonic() + 2.0  # the shares are settled by then
+        while (now := time.monotonic()) < begin + seconds:
             for wire in wires:
                 wire.send(b"GET /pid HTTP/1.1\r\nHost: h\r\n\r\n")
             for wire in wires:
                 pid = int(wire.answer().body)
-                served[pid] += 1
+                served[pid] += now > begin
         close(wires)
         return sorted(served.values())
     finally:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gateway.server.acceptor import PRECEDENCE, Balance
+import pytest
+
+from gateway.server.balance import PRECEDENCE, Balance
 
 
 class Time:
@@ -86,3 +88,51 @@ def test_it_becomes_frequent_again_once_another_takes_its_turn() -> None:
         one.give_precedence(1)
     others[0] = 0
     assert [waited(one, time, 1) for _ in range(2)] == [True, True]
+
+
+# --- shedding
+def test_connections_over_the_share_are_shed() -> None:
+    one = balance([2, 6], Time())
+    assert one.excess(13, 100.0) == 6
+
+
+@pytest.mark.parametrize(
+    ("mine", "others", "excess"),
+    [
+        (9, [7], 0),
+        (10, [6], 2),
+        (120, [100], 0),
+        (124, [100], 12),
+        (6, [12], 0),
+        (1000, [], 0),
+        (2, [0], 0),
+        (3, [0], 1),
+    ],
+)
+def test_a_small_difference_is_even_enough(mine: int, others: list[int], excess: int) -> None:
+    assert balance(others, Time()).excess(mine, 100.0) == excess
+
+
+def test_shedding_is_decided_at_intervals() -> None:
+    one = balance([0], Time())
+    assert one.excess(10, 100.0) == 5
+    assert one.excess(10, 100.4) is None
+    assert one.excess(7, 100.5) == 3
+
+
+def test_shedding_in_vain_becomes_rare() -> None:
+    one = balance([0], Time())
+    sheddings = [second for second in range(1000) if one.excess(10, float(second))]
+    assert len(sheddings) < 25
+    assert sheddings[-1] - sheddings[-2] >= 60
+
+
+def test_shedding_becomes_frequent_again_once_it_helps() -> None:
+    others = [0]
+    one = balance(others, Time())
+    for second in range(100, 200):
+        one.excess(10, float(second))
+    others[0] = 10
+    assert one.excess(10, 300.0) == 0
+    others[0] = 0
+    assert one.excess(10, 300.6) == 5

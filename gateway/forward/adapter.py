@@ -137,7 +137,8 @@ class InstanceAdapter(BaseAdapter):
             limit = min(self._now() + timeouts.upstream, deadline + upload.waited)
             if not connection.send(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece, limit):
                 return False
-        return not chunked or connection.send(b"0\r\n\r\n", self._now() + timeouts.upstream)
+        limit = min(self._now() + timeouts.upstream, deadline + upload.waited)
+        return not chunked or connection.send(b"0\r\n\r\n", limit)
 
     def _fresh(self, timeouts: model.Timeouts, deadline: float, repeatable: bool) -> Connection:
         """A new connection. When all the instance may have are in use, wait for one as long as for a connect."""

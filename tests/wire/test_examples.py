@@ -195,7 +195,7 @@ def test_instances_are_registered_in_code_and_those_that_are_no_longer_listed_re
         inventory.write_text(f"# moved\nusers users-1 {first.url} 3\nusers users-3 {second.url}\n")
         moved = start(
             "examples/setup/gateway.yaml", env={"INVENTORY": os.fspath(inventory)}
-        )  # on the same state folder
+        )  # the same state folder
         assert instances(moved) == {"users": {"users-1": 3, "users-3": 1}, "orders": {}}
         answered = [moved.get("/users/7").json()["backend"] for _ in range(8)]
         assert answered.count("first") == 6

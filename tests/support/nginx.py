@@ -64,6 +64,17 @@ class Nginx:
         path = self.folder / "error.log"
         return path.read_text() if path.exists() else ""
 
+    def check(self) -> str:
+        """What `nginx -t` says of the file; AssertionError when nginx does not take it."""
+        done = subprocess.run([*self._call(), "-t"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    def _call(self) -> list[str]:
+        assert self._command is not None, "nginx is not installed"
+        folder = str(self.folder)
+        return [self._command, "-c", f"{folder}/nginx.conf", "-p", folder, "-e", f"{folder}/error.log"]
+
     def _listens(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, f"nginx ended: {self.errors}"
@@ -73,17 +84,7 @@ class Nginx:
             return False
 
     def __enter__(self) -> Self:
-        assert self._command is not None, "nginx is not installed"
-        command = [
-            self._command,
-            "-c",
-            f"{self.folder}/nginx.conf",
-            "-p",
-            f"{self.folder}",
-            "-e",
-            f"{self.folder}/error.log",
-        ]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        self._process = subprocess.Popen(self._call(), stdin=subprocess.DEVNULL)
         try:
             eventually(self._listens, what="nginx listens")
         except BaseException:

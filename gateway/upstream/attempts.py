@@ -31,6 +31,7 @@ from .eligible import Eligible, EligibleSet, Target
 
 MAX_DRAWS = 8  # by the balancer, when half-open instances refuse; then the rest are asked in order
 BUSY_PROBES = 1.0  # seconds; when to try again where every probe of a half-open instance is under way
+NO_INSTANCE = 5.0  # seconds; when to try again where there is nobody: one that restarts is back about then
 
 
 class Attempts:
@@ -162,7 +163,7 @@ def _candidates(eligible: EligibleSet, exchange: Exchange) -> Iterator[Target]:
 def _nobody(eligible: EligibleSet, now: float) -> NoInstance | CircuitOpen:
     name = eligible.view.name
     if not eligible.view.instances:
-        return NoInstance(f"{name} has no instance", service=name)
+        return NoInstance(f"{name} has no instance", service=name, retry_after=NO_INSTANCE)
     wait = min(eligible.until - now, BUSY_PROBES if eligible.targets else math.inf)
     return CircuitOpen(f"every instance of {name} has failed and is left alone", service=name, retry_after=wait)
 

@@ -120,11 +120,11 @@ def test_a_path_reaches_only_services_that_the_configuration_lists() -> None:
     assert world.reached == ["a", "p"]
 
 
-def test_a_service_without_instance_is_told() -> None:
+def test_a_service_without_instance_is_told_with_when_to_try_again() -> None:
     exchange = World({"echo": service()}).exchange()
     with pytest.raises(NoInstance) as refused:
         World({"echo": service()}).request(exchange=exchange)
-    assert refused.value.service == "echo"
+    assert (refused.value.service, refused.value.retry_after) == ("echo", 5.0)
     assert exchange.attempts == 0
 
 

@@ -77,14 +77,12 @@ class Router:
         except Refusal:
             raise
         except Exception as error:
-            _log.exception("routing function failed", request_id=exchange.request_id)
+            _log.exception("routing_function_failed", request_id=exchange.request_id)
             raise InternalError from error
         if service is None:
             return None
         if not isinstance(service, str):
-            _log.error(
-                "routing function answered no service name", request_id=exchange.request_id, answer=repr(service)
-            )
+            _log.error("routing_function_no_name", request_id=exchange.request_id, answer=repr(service))
             raise InternalError
         if self._knows is not None and not self._knows(service):
             raise UnknownService(f"there is no service {service!r}")

@@ -78,13 +78,13 @@ def log(event: Event) -> None:
     """The listener that writes each event as one log line."""
     logger = _log.bind(service=event.service, instance=event.instance)
     if event.name == "failure":
-        logger.info("breaker counted a failure", failures=event.failures, threshold=event.threshold)
+        logger.info("breaker_failure", failures=event.failures, threshold=event.threshold)
     elif event.name == "opened":
-        logger.warning("breaker opened", failures=event.failures, open_for=event.open_for)
+        logger.warning("breaker_opened", failures=event.failures, open_for=event.open_for)
     elif event.name == "half_open":
-        logger.info("breaker half open")
+        logger.info("breaker_half_open")
     else:
-        logger.info("breaker closed")
+        logger.info("breaker_closed")
 
 
 class Breakers:
@@ -181,7 +181,7 @@ class Breaker:
             )
         except StoreFull as error:  # the answer that is being reported must not be lost over it
             _log.error(
-                "breaker could not record", service=self.instance.service, instance=self.instance.id, why=error.detail
+                "breaker_not_recorded", service=self.instance.service, instance=self.instance.id, why=error.detail
             )
             return
         if not outcome.counted:

@@ -278,5 +278,5 @@ def _decode(document: str, raw: bytes, now: float, offset: float) -> Instance | 
             since=value["since"],
         )  # fmt: skip
     except (KeyError, TypeError):
-        _log.error("registration unreadable", service=service, instance=id)
+        _log.error("registration_unreadable", service=service, instance=id)
         return None

@@ -206,7 +206,7 @@ def test_an_outcome_that_cannot_be_recorded_is_logged_and_breaks_nothing(world: 
     breaker = Breaker(Full(), INSTANCE, SETTINGS, lambda *told: None)  # type: ignore[arg-type]
     with structlog.testing.capture_logs() as lines:
         admitted(breaker).done(False)
-    assert [line["event"] for line in lines] == ["breaker could not record"]
+    assert [line["event"] for line in lines] == ["breaker_not_recorded"]
 
 
 def test_log_lines_name_service_and_instance(world: World) -> None:
@@ -218,7 +218,7 @@ def test_log_lines_name_service_and_instance(world: World) -> None:
         world.clock.advance(30.0)
         admitted(breaker).done(True)
     assert [line["event"] for line in lines] == [
-        "breaker counted a failure", "breaker opened", "breaker half open", "breaker closed",
+        "breaker_failure", "breaker_opened", "breaker_half_open", "breaker_closed",
     ]  # fmt: skip
     assert (lines[0]["failures"], lines[0]["threshold"]) == (1, 2)
     assert all((line["service"], line["instance"]) == ("echo", "inst-1") for line in lines)

@@ -281,7 +281,7 @@ def test_a_document_that_cannot_be_read_is_logged_and_passed_over(world: World, 
     with structlog.testing.capture_logs() as lines:
         assert world.ids() == ["inst-1", "good"]
     assert [(line["event"], line["service"], line["instance"]) for line in lines] == [
-        ("registration unreadable", "echo", "bad")
+        ("registration_unreadable", "echo", "bad")
     ]
     world.register(id="bad")
     assert world.ids() == ["inst-1", "bad", "good"]

@@ -266,7 +266,7 @@ def test_a_function_that_fails_costs_its_request_and_is_logged(asking: Gateway, 
     answer = asking.get("/", headers={"X-Choose": wanted})
     assert (answer.status, answer.json()["reason"]) == (500, "internal_error")
     assert "purpose" not in answer.body.decode()
-    said = "routing function failed" if wanted == "(raise)" else "routing function answered no service name"
+    said = "routing_function_failed" if wanted == "(raise)" else "routing_function_no_name"
     event = asking.wait_event(said, request_id=answer.header("X-Request-ID"))
     assert wanted == "(number)" or "the function fails on purpose" in event["exception"]
 

@@ -10,15 +10,21 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Durations in seconds, sizes in bytes. seconds: of a load whose length nothing else decides."""
+    """Durations in seconds, sizes in bytes. seconds: of a load whose length nothing else decides. reload_rate: requests
+    a second during reloads; None: as many as go, so that the new workers start on a machine without an idle moment."""
 
     seconds: float
     reload_every: float
     download_seconds: float
     transfer_size: int
     registrations: int
+    reload_rate: float | None
 
 
-SHORT = Scale(seconds=3.0, reload_every=0.5, download_seconds=6.0, transfer_size=256 * MIB, registrations=60)
-FULL = Scale(seconds=15.0, reload_every=1.0, download_seconds=60.0, transfer_size=1024 * MIB, registrations=200)
+SHORT = Scale(
+    seconds=3.0, reload_every=0.5, download_seconds=6.0, transfer_size=256 * MIB, registrations=60, reload_rate=1000
+)
+FULL = Scale(
+    seconds=15.0, reload_every=1.0, download_seconds=60.0, transfer_size=1024 * MIB, registrations=200, reload_rate=None
+)
 SCALE = FULL if os.environ.get("SCENARIOS") == "full" else SHORT

@@ -123,7 +123,7 @@ def test_twenty_reloads_cost_no_request(kind: str, tmp_path: Path, backends, fig
             assert gateway.register("echo", one.name, one.url).status == 204
         editor = Editor(gateway, port, static)
         download = Download(port, "/echo/slow", 30 * MIB, seconds=SCALE.download_seconds)
-        with Load(port, CALLS, connections=CONNECTIONS) as load:
+        with Load(port, CALLS, connections=CONNECTIONS, rate=SCALE.reload_rate) as load:
             for number in range(1, RELOADS + 1):
                 due = time.monotonic() + SCALE.reload_every
                 if number % BROKEN_EVERY == 0:

@@ -173,6 +173,7 @@ class Serving:
         plan.closed()
         for group in self._groups.values():
             group.service.closing = _FOREVER
+        self._worker.log.info("Leaving when %d open connections are done", self.connections())
         until = monotonic() + plan.reload_drain
         idle_until = _FOREVER
         stopping = False
@@ -185,7 +186,7 @@ class Serving:
             if not self.connections() and not len(self._lingerer):
                 return
             if monotonic() >= until:
-                self._worker.log.warning("Leaving with %d connections open: their time is over", self.connections())
+                self._worker.log.warning("Leaving with %d connections open, their time is over", self.connections())
                 return
             self.turn(_LEAVING_TICK, idle_until)
 

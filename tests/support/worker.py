@@ -29,7 +29,7 @@ from gateway.server.plan import WorkerPlan
 given = json.loads(os.environ["TEST_WORKER"])
 bind, workers = given["bind"], given["workers"]
 worker_class = given["worker_class"]
-timeout, graceful_timeout = 10, int(given["plan"].get("graceful_timeout", 4)) + 1
+timeout, graceful_timeout = 20, int(given["plan"].get("graceful_timeout", 4)) + 1
 control_socket_disable, loglevel, threads = True, "info", 4
 folder = given["folder"]
 with open(f"{folder}/counts", "a+b") as shared:
@@ -71,12 +71,12 @@ def on_reload(server):
 PLAN: dict[str, Any] = {
     "threads": 6,
     "internal_threads": 3,
-    "keepalive": 1.0,
-    "graceful_timeout": 4.0,
-    "reload_drain": 8.0,
+    "keepalive": 3.0,
+    "graceful_timeout": 20.0,
+    "reload_drain": 60.0,
     "request_head_timeout": 0.5,
-    "client_idle": 0.5,
-    "backlog_wait": 0.6,
+    "client_idle": 1.0,
+    "backlog_wait": 1.5,
     "head_limits": {"line": 1000, "count": 20, "size": 2000},
     "max_request_body": 100_000,
 }

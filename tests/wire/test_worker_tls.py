@@ -71,19 +71,20 @@ def test_requests_that_were_decrypted_together_are_all_answered(worker: WorkerPr
 
 @pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x00"])
 def test_half_a_handshake_holds_no_thread_and_ends_in_time(
-    worker: WorkerProcess, context: ssl.SSLContext, said: bytes
+    certificates: Certificates, context: ssl.SSLContext, said: bytes
 ) -> None:
-    slow = [worker.connect() for _ in range(20)]
-    began = time.monotonic()
-    for wire in slow:
-        wire.send(said)
-    with worker.connect(context=context) as wire:
-        assert wire.get("/hello").status == 200
-    assert time.monotonic() - began < 0.45
-    for wire in slow:
-        assert wire.ended() == "closed"
-        wire.sock.close()
-    assert 0.4 <= time.monotonic() - began < 2.0
+    with WorkerProcess({"request_head_timeout": 3.0}, tls={"external": files(certificates)}) as worker:
+        slow = [worker.connect() for _ in range(20)]
+        began = time.monotonic()
+        for wire in slow:
+            wire.send(said)
+        with worker.connect(context=context) as wire:
+            assert wire.get("/hello").status == 200
+        assert all(wire.silent(0) for wire in slow)
+        for wire in slow:
+            assert wire.ended() == "closed"
+            wire.sock.close()
+        assert 2.8 <= time.monotonic() - began < 15
 
 
 def test_who_does_not_speak_tls_is_let_go(worker: WorkerProcess) -> None:
@@ -105,9 +106,7 @@ def test_a_client_that_does_not_read_is_let_go(worker: WorkerProcess, context: s
     path = "/stream?pieces=100&size=1000000"
     with worker.connect(context=context) as wire:
         wire.send(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")
-        began = time.monotonic()
         eventually(lambda: [path] in worker.events("closed", 1), what="the body was closed")
-        assert time.monotonic() - began < 3
 
 
 def read_to_the_end(worker: WorkerProcess, context: ssl.SSLContext, path: str) -> bytes:
@@ -161,7 +160,7 @@ def test_connections_over_tls_are_finished_when_the_worker_leaves(
         heard = wire.answer()
         assert (heard.body, heard.value("Connection")) == (b"slept", "close")
         assert wire.ended() == "closed"
-        assert worker.process.wait(5) == 0
+        assert worker.process.wait(15) == 0
 
 
 def test_gunicorns_own_tls_settings_work_without_a_plan(certificates: Certificates, context: ssl.SSLContext) -> None:

@@ -113,3 +113,26 @@ def test_a_killed_worker_takes_only_its_own_requests_with_it(backends, figures: 
         assert breaker(gateway, "failing")["state"] == "open"
         assert gateway.get("/failing/x?status=500").status == 503
         assert failing.total == 5
+
+
+def test_what_a_killed_worker_had_in_flight_is_gone_within_a_second(backends, figures: Figures) -> None:
+    (backend,) = backends("echo")
+    config = {
+        "services": {"echo": {"instances": [{"id": "one", "url": backend.url}]}},
+        "routes": [{"id": "echo", "path": "/echo/*", "service": "echo"}],
+    }
+    slow = [Call("slow", "/echo/slow?sleep=3")]
+    with (
+        GatewayProcess(config, workers=2) as gateway,
+        Load(gateway.external_port, slow, connections=16, rate=16) as load,
+    ):
+        eventually(lambda: instance(gateway, "echo")["in_flight"] == 16, what="all of them are in flight")
+        killer = Killer(gateway)
+        killer.kill()
+        (lost,) = killer.clients
+        eventually(lambda: instance(gateway, "echo")["in_flight"] == 16 - len(lost), 3, what="the dead one's are gone")
+        settled = time.monotonic() - killer.at[0]
+    figures(f"killed with {len(lost)} of 16 requests in flight: out of the count after {settled:.2f} s")
+    assert 0 < len(lost) < 16
+    assert settled <= 1.5
+    assert load.report.errors.total() == len(lost)

@@ -36,7 +36,11 @@ _EVENTS = 64
 
 
 class GatewayWorker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's `worker_class`. `plan` is set by the master's post_fork; without one, gunicorn's settings decide."""
+    """gunicorn's `worker_class`. `plan` is set by the master's post_fork; without one, gunicorn's settings decide.
+
+    Of gunicorn's own settings for a worker, HTTP/2, the PROXY protocol, `max_requests`, `pre_request`, `post_request`
+    and the access log have no effect here.
+    """
 
     plan: WorkerPlan | None = None
 

@@ -121,6 +121,16 @@ def statuses(*codes: int) -> Behaviour:
     return script(*(answer(code, body=str(code).encode()) for code in codes))
 
 
+class Switched:
+    """The behaviour that a test has put here last, echo at first."""
+
+    def __init__(self) -> None:
+        self.behaviour: Behaviour = echo
+
+    def __call__(self, call: Call) -> None:
+        self.behaviour(call)
+
+
 def by_path(table: Mapping[str, Behaviour], otherwise: Behaviour = echo) -> Behaviour:
     """The behaviour that the request's path (without query) names."""
     return lambda call: table.get(call.head().path, otherwise)(call)

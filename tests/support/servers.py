@@ -119,19 +119,19 @@ class Gateway(GatewayProcess):
                         return pid
         return 0
 
-    def connect_to_each_worker(self, count: int = 2) -> list[Wire]:
-        """Connections, `count` of them to each worker: the others are stopped while one accepts."""
+    def connect_to_each_worker(self, rounds: int = 2) -> list[Wire]:
+        """Connections, one to each worker a round: the others are stopped while one accepts."""
         eventually(lambda: len(self.worker_pids) == self.workers, what="the end of those that make way")
         workers = self.worker_pids
         wires: list[Wire] = []
-        for pid in workers:
+        for pid in workers * rounds:  # not all of a worker's at once, which it would take for too many
             others = [other for other in workers if other != pid]
             for other in others:
                 os.kill(other, signal.SIGSTOP)
             try:
-                made = [self.connect() for _ in range(count)]
-                wires += made
-                eventually(lambda: [self.worker_of(wire) for wire in made] == [pid] * count, what="connections")  # noqa: B023
+                wire = self.connect()
+                wires.append(wire)
+                eventually(lambda: self.worker_of(wire) == pid, what="its accepting")  # noqa: B023
             finally:
                 for other in others:
                     os.kill(other, signal.SIGCONT)

@@ -42,14 +42,19 @@ def gateway(server: Server) -> Iterator[Gateway]:
 def wires(gateway: Gateway) -> Iterator[list[Wire]]:
     """Connections to every worker."""
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(wire) for wire in gateway.connect_to_each_worker()]
+        yield [stack.enter_context(wire) for wire in gateway.connect_to_each_worker(3)]
 
 
 def answers(wires: list[Wire], target: str) -> set[Any]:
-    """What answers a request on each connection, all sent before any is read: a backend's name, or a reason."""
+    """What answers a request on each connection, all sent before any is read: a backend's name, or a reason.
+
+    A connection that its worker ends with the answer, because it thinks that it has too many, is left out from then on.
+    """
     for wire in wires:
         wire.send(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")
-    documents = [wire.answer().json() for wire in wires]
+    heard = [wire.answer() for wire in wires]
+    wires[:] = [wire for wire, one in zip(wires, heard, strict=True) if one.value("Connection") != "close"]
+    documents = [one.json() for one in heard]
     return {one.get("backend", one.get("reason")) for one in documents}
 
 
@@ -60,6 +65,7 @@ def test_every_worker_sees_a_registration_on_its_very_next_request(
         name = "ab"[number % 2]
         assert gateway.register("s", "one", backends[name].url).status == 204
         assert answers(wires, "/s/") == {name}, number
+    assert len({gateway.worker_of(wire) for wire in wires}) == WORKERS
 
 
 def test_every_worker_sees_a_leave_on_its_very_next_request(
@@ -70,6 +76,7 @@ def test_every_worker_sees_a_leave_on_its_very_next_request(
         assert answers(wires, "/other/") == {"a"}, number
         assert gateway.call("DELETE", "/register", {"service": "other", "id": "one"}).status == 204
         assert answers(wires, "/other/") == {"no_instance"}, number
+    assert len({gateway.worker_of(wire) for wire in wires}) == WORKERS
 
 
 def test_a_registration_outlives_a_reload(gateway: Gateway, backends: dict[str, FakeBackend]):

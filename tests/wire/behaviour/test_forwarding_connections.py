@@ -1,0 +1,144 @@
+"""Connections to backends: kept, replaced when stale; and answers that end too early or come too soon."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.support import behaviours
+from tests.support.backend import Behaviour, Call, FakeBackend
+from tests.support.behaviours import Switched
+from tests.support.servers import Gateway, Promise, Server
+from tests.support.worker import Wire
+
+
+@pytest.fixture(scope="module")
+def answering() -> Switched:
+    return Switched()
+
+
+@pytest.fixture(scope="module")
+def backend(answering: Switched) -> Iterator[FakeBackend]:
+    with FakeBackend(answering) as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def gateway(server: Server, backend: FakeBackend) -> Iterator[Gateway]:
+    service = {"instances": [{"id": "a", "url": backend.url}], "breaker": None}
+    with server.serve({"services": {"s": service}, "routes": [{"id": "r", "path": "/*", "service": "s"}]}) as started:
+        yield started
+
+
+CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n"
+
+
+def bad_chunk_later(call: Call) -> None:
+    call.request()
+    call.send(CHUNKS)
+    call.pause(0.1)  # else it comes with the head, and there is still time for a 502
+    call.send(b"not a size\r\n")
+    call.close()
+
+
+# --- broken off -----------------------------------------------------------------------------------------------------
+@pytest.mark.needs(Promise.SOCKET)
+@pytest.mark.parametrize(
+    "behaviour, sent",
+    [
+        (behaviours.truncated(100, b"only ten b"), 10),
+        (behaviours.truncated(1_000_000, b"x" * 500_000), 500_000),
+        (behaviours.truncated(100, b"only ten b", rst=True), 10),
+        (behaviours.raw(CHUNKS, close=True), 5),
+        (behaviours.raw(CHUNKS + b"0\r\n", close=True), 5),
+        (bad_chunk_later, 5),
+    ],
+    ids=["short", "long", "reset", "chunks", "last chunk", "bad chunk"],
+)
+def test_an_answer_that_the_backend_breaks_off_is_broken_off(
+    gateway: Gateway, answering: Switched, behaviour: Behaviour, sent: int
+):
+    answering.behaviour = behaviour
+    with gateway.connect() as wire:
+        wire.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        answer = wire.answer()
+        assert not answer.complete
+        assert len(answer.body) <= sent
+        line = gateway.access_line(answer.value("X-Request-ID"))
+        assert (line["status"], line["reason"]) in [(200, "upstream_reset"), (200, "bad_answer")]
+        assert line["bytes_out"] <= sent
+
+
+# --- connections ----------------------------------------------------------------------------------------------------
+def test_a_connection_to_the_backend_is_used_again(gateway: Gateway, answering: Switched, backend: FakeBackend):
+    answering.behaviour = behaviours.echo
+    for _ in range(4):  # each of two workers has one then
+        gateway.get("/")
+    before = backend.connections
+    for _ in range(20):
+        assert gateway.get("/").status == 200
+    assert backend.connections <= before + 1
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
+def test_a_stale_connection_is_replaced_without_the_client_noticing(
+    gateway: Gateway, answering: Switched, backend: FakeBackend, method: str
+):
+    # The backend closes behind each answer, without a word.
+    answering.behaviour = behaviours.close_after(behaviours.answer(200))
+    backend.requests.clear()
+    for _ in range(20):
+        assert gateway.request(method, "/", body=b"x" if method == "PUT" else None).status == 200
+    assert len(backend.requests) == 20
+
+
+def test_connections_that_the_backend_drops_all_at_once_are_replaced(
+    gateway: Gateway, answering: Switched, backend: FakeBackend
+):
+    answering.behaviour = behaviours.echo
+    for _ in range(10):
+        assert gateway.get("/").status == 200
+        backend.drop_connections()
+
+
+def test_a_post_is_never_sent_twice(gateway: Gateway, answering: Switched, backend: FakeBackend):
+    answering.behaviour = behaviours.close
+    backend.requests.clear()
+    for _ in range(5):
+        answer = gateway.request("POST", "/", body=b"x")
+        assert (answer.status, answer.json()["reason"]) == (502, "upstream_reset")
+    assert len(backend.requests) == 5
+
+
+def test_a_get_that_is_not_answered_is_not_sent_for_ever(gateway: Gateway, answering: Switched, backend: FakeBackend):
+    answering.behaviour = behaviours.echo
+    gateway.get("/")
+    answering.behaviour = behaviours.close
+    backend.requests.clear()
+    answer = gateway.get("/")
+    assert (answer.status, answer.json()["reason"]) == (502, "upstream_reset")
+    assert 1 <= len(backend.requests) <= 2  # once more at most, on a new connection in the place of a pooled one
+
+
+@pytest.mark.needs(Promise.SOCKET)
+@pytest.mark.parametrize("keep", [False, True])
+def test_an_answer_that_comes_before_the_body_is_whole_reaches_the_client(
+    gateway: Gateway, answering: Switched, keep: bool
+):
+    answering.behaviour = behaviours.early_answer(413, b"too much", keep=keep)
+    with gateway.connect() as wire, ThreadPoolExecutor(1) as pool:
+        wire.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50000000\r\n\r\n")
+        sending = pool.submit(send_on, wire)
+        answer = wire.answer()
+        assert (answer.status, answer.body) == (413, b"too much")
+        sending.result()
+
+
+def send_on(wire: Wire) -> None:
+    """Go on with an upload of 50 MB until the other side has enough."""
+    with contextlib.suppress(OSError):
+        for _ in range(500):
+            wire.send(bytes(100_000))

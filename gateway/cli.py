@@ -31,7 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if behind and chosen.run is not _run:
         parser.error("only run passes options on")
     chosen.gunicorn = behind
-    status: int = chosen.run(chosen)
+    try:
+        status: int = chosen.run(chosen)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `gateway routes | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the interpreter's last flush fail
+        return 1
     return status
 
 

@@ -268,6 +268,14 @@ def test_the_schema_is_json():
     assert json.loads(called("schema").stdout)["type"] == "object"
 
 
+def test_a_reader_that_has_seen_enough_gets_no_traceback():
+    with subprocess.Popen([*GATEWAY, "schema"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
 def test_the_version_is_told():
     assert called("version").stdout.strip()
 

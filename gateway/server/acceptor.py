@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from gateway.exchange import Plane
 from gateway.server.balance import Balance
 from gateway.server.client import prepare
 from gateway.server.connection import Connection
@@ -95,7 +96,16 @@ class Acceptor:
         if self._epoll is not None and self._paused_until is None:
             for fd in self._listeners:
                 self._epoll.unregister(fd)
-        self._epoll = None
+        self._epoll = self._paused_until = None
+
+    def close(self, plane: Plane) -> None:
+        """Listen no more: who comes is refused at once, instead of waiting for an accept that never comes."""
+        for fd, listener in list(self._listeners.items()):
+            if listener.group.service.plane == plane:
+                if self._epoll is not None and self._paused_until is None:
+                    self._epoll.unregister(fd)
+                del self._listeners[fd]
+                listener.socket.close()
 
     def resume(self, now: float) -> None:
         """End a pause that is over."""

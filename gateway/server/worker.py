@@ -170,7 +170,9 @@ class Serving:
         """Finish what is under way: accept no more, answer what still comes with `Connection: close`.
 
         On a reload idle connections stay until their time is over or the client closes them, for only then no request
-        can be on its way; on a stop they get STOP_LINGER. A stop may come during the drain of a reload.
+        can be on its way; on a stop they get STOP_LINGER. A stop may come during the drain of a reload. On a stop the
+        internal listener stays open as long as there are external connections: the backends of their requests may call
+        in, and /readyz says why nobody else should.
         """
         plan = self._plan
         self._acceptor.stop()
@@ -186,7 +188,11 @@ class Serving:
                 stopping = True
                 now = monotonic()
                 self._acceptor.accept_waiting(now)
+                self._acceptor.close("external")
+                self._acceptor.start(self._epoll)
                 idle_until, until = now + STOP_LINGER, now + plan.graceful_timeout
+            if stopping and not ("external" in self._groups and self._groups["external"].service.connections):
+                self._acceptor.close("internal")
             if not self.connections() and not len(self._lingerer):
                 return
             if monotonic() >= until:

@@ -27,6 +27,14 @@ def leave(worker: WorkerProcess) -> int:
     return pid
 
 
+def refused(worker: WorkerProcess, plane: int) -> bool:
+    try:
+        worker.connect(plane).sock.close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def begin(wire: Wire, path: str) -> None:
     wire.send(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")
 
@@ -97,6 +105,21 @@ def test_connections_in_the_backlog_are_served_on_a_stop() -> None:
         for wire in wires:
             assert wire.answer().body == b"hello"
             wire.sock.close()
+
+
+def test_on_a_stop_the_internal_listener_serves_until_the_external_requests_are_done() -> None:
+    """Their backends may call in, and whoever asks whether the gateway is ready gets an answer."""
+    with WorkerProcess(planes=("external", "internal")) as worker, worker.connect() as wire:
+        hold(worker, wire)
+        [pid] = worker.pids
+        worker.signal(signal.SIGTERM)
+        eventually(lambda: "Leaving when" in worker.log)
+        eventually(lambda: refused(worker, 0))  # at once, instead of waiting for an accept that never comes
+        assert worker.get("/hello", 1).body == b"hello"
+        assert worker.get("/open", 1).status == 200
+        assert wire.answer().body == b"True"
+        wire.sock.close()
+        eventually(lambda: gone(pid))
 
 
 def test_sigquit_ends_a_worker_at_once() -> None:

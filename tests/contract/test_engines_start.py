@@ -151,7 +151,8 @@ def test_a_full_disk_is_an_error_at_the_start_that_takes_nothing_away() -> None:
             return
         for _ in range(2):
             said = refusal(disk / "state")
-            assert said == f"state.path {disk}/state has no room for {SIZE} bytes: {os.strerror(errno.ENOSPC)}"
+            why = f"has no room for {SIZE} bytes: {os.strerror(errno.ENOSPC)}; make room, or lower state.max_size"
+            assert said == f"state.path {disk}/state {why}"
         prepare(disk / "state", SIZE // 4).close()
 
 

@@ -212,7 +212,7 @@ def test_an_environment_that_works_is_kept(tmp_path: Path, tools: str):
 def test_make_help_tells_every_target():
     told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert re.findall(r"^  make (\w+)", told, re.MULTILINE) == [
-        "help", "install", "run", "dev", "test", "check", "bench", "clean",
+        "help", "install", "run", "dev", "test", "scenarios", "check", "bench", "clean",
     ]  # fmt: skip
 
 

@@ -78,7 +78,8 @@ def prepare(path: Path, max_size: int) -> Folder:
     except OSError as error:
         os.close(lock)
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StateError(f"state.path {path} has no room for {max_size} bytes: {error.strerror}") from error
+            why = f"has no room for {max_size} bytes: {error.strerror}; make room, or lower state.max_size"
+            raise StateError(f"state.path {path} {why}") from error
         raise StateError(f"state.path {path} cannot be written: {error.strerror}") from error
     return Folder(path, lock)
 

@@ -192,10 +192,9 @@ def test_instances_are_registered_in_code_and_those_that_are_no_longer_listed_re
     shipped.log_path.unlink()
 
     with FakeBackend(behaviours.echo, name="first") as first, FakeBackend(behaviours.echo, name="second") as second:
+        # On the same state folder, where the first one left its registrations.
         inventory.write_text(f"# moved\nusers users-1 {first.url} 3\nusers users-3 {second.url}\n")
-        moved = start(
-            "examples/setup/gateway.yaml", env={"INVENTORY": os.fspath(inventory)}
-        )  # the same state folder
+        moved = start("examples/setup/gateway.yaml", env={"INVENTORY": os.fspath(inventory)})
         assert instances(moved) == {"users": {"users-1": 3, "users-3": 1}, "orders": {}}
         answered = [moved.get("/users/7").json()["backend"] for _ in range(8)]
         assert answered.count("first") == 6

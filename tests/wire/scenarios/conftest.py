@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 from collections.abc import Callable, Iterator
+from typing import Self
 
 import pytest
 
@@ -24,11 +27,38 @@ def backends() -> Iterator[Callable[..., list[BackendProcess]]]:
         yield start
 
 
+class Stalls:
+    """How long the machine leaves a thread waiting that only wants to wake up: the worst while the block runs."""
+
+    STEP = 0.01  # seconds
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self) -> None:
+        before = time.monotonic()
+        while not self._stop.wait(self.STEP):
+            now = time.monotonic()
+            self.longest = max(self.longest, now - before - self.STEP)
+            before = now
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
 @pytest.fixture
-def figures(record_property: Callable[[str, object], None]) -> Figures:
-    """figures("p99 3 ms"): shown under the test's name in the summary of the run, whoever runs it."""
+def figures(record_property: Callable[[str, object], None]) -> Iterator[Figures]:
+    """figures("p99 3 ms"): shown under the test's name in the summary of the run, with how busy the machine was."""
+    with Stalls() as stalls:
 
-    def note(text: str) -> None:
-        record_property("figures", f"{text} ({load_average()})")
+        def note(text: str) -> None:
+            record_property("figures", f"{text} ({load_average()}, stalls up to {stalls.longest * 1000:.0f} ms)")
 
-    return note
+        yield note

@@ -125,7 +125,7 @@ def test_clients_that_stop_are_let_go_and_their_threads_are_free(
     assert first.status == 200
     assert waited < clients / threads * idle + 1.0
     assert report.failures == [], report.errors.most_common(5)
-    assert report.latency(1.0) < 0.5
+    assert report.latency(1.0) < idle
     assert instance["in_flight"] == 0
 
 

@@ -15,7 +15,8 @@ Headers = list[tuple[str, str]]
 
 
 class Body(Protocol):
-    """A request body as `wsgi.input` offers it. `read1(n)`, where there is one, returns what is there."""
+    """A request body as `wsgi.input` offers it. `read1(n)`, where there is one, returns what is there; `wait(fd)`,
+    where there is one, waits for something to read: False when that descriptor has something to read before."""
 
     def read(self, size: int = -1, /) -> bytes: ...
 

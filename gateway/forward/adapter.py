@@ -131,7 +131,14 @@ class InstanceAdapter(BaseAdapter):
     def _send_body(self, connection: Connection, upload: Upload, timeouts: model.Timeouts, deadline: float) -> bool:
         """The body to its end; False when the answer comes before."""
         chunked = upload.length is None
-        while piece := upload.piece():
+        descriptor = connection.sock.fileno()
+        while True:
+            while not upload.comes(descriptor):
+                if connection.answer_begins():
+                    return False
+            piece = upload.piece()
+            if not piece:
+                break
             if connection.answer_begins():
                 return False
             limit = min(self._now() + timeouts.upstream, deadline + upload.waited)

@@ -28,6 +28,7 @@ class Upload:
         "_left",
         "_now",
         "_read",
+        "_wait",
         "length",
         "received",
         "waited",
@@ -38,6 +39,7 @@ class Upload:
         self.waited = 0.0
         self.received = 0
         self._read: Callable[[int], bytes] = getattr(body, "read1", body.read)
+        self._wait: Callable[[int], bool] | None = getattr(body, "wait", None)
         self._now = now
         self._left = length
         self._kept: list[bytes] | None = []  # None: more came than is kept
@@ -55,6 +57,23 @@ class Upload:
         if self._ended:
             return b""
         return self._from_client(PIECE if self._left is None else min(PIECE, self._left))
+
+    def comes(self, other: int) -> bool:
+        """Wait for the next piece: False when the descriptor `other` has something to read before.
+
+        With a server whose bodies have no `wait` it is always True. Raises as `piece` does.
+        """
+        again = self._kept is not None and self._at < len(self._kept)
+        if self._wait is None or again or self._ended or self._failure is not None:
+            return True
+        started = self._now()
+        try:
+            return self._wait(other)
+        except Refusal as refusal:
+            self._failure = refusal
+            raise
+        finally:
+            self.waited += self._now() - started
 
     def small(self) -> bytes | None:
         """The whole body if its length is known and at most KEPT, read at once; else None. Again and again the same."""

@@ -39,6 +39,10 @@ class Source(Protocol):
 
     def send(self, data: bytes) -> None: ...
 
+    def wait(self, other: int) -> bool:
+        """False when the descriptor `other` has something to read before this has; raises ClientTimeout."""
+        ...
+
 
 class Input:
     """What the two kinds of body have in common: the methods that PEP 3333 asks for, over `_some`.
@@ -113,12 +117,27 @@ class Input:
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.readline, b"")
 
-    def _receive(self, size: int) -> bytes:
-        """From the socket, when the buffer is empty. The client is told to go on, if it waits for that."""
+    def wait(self, other: int) -> bool:
+        """Wait for the client: False when the descriptor `other` has something to read before it sends."""
+        if self._ahead or self.finished or self._source.buf:
+            return True
         try:
-            if self.awaited:
-                self.awaited = False
-                self._source.send(CONTINUE)
+            self._invite()
+            return self._source.wait(other)
+        except Refusal:
+            self.broken = True
+            raise
+
+    def _invite(self) -> None:
+        """Tell the client to go on, if it waits for that."""
+        if self.awaited:
+            self.awaited = False
+            self._source.send(CONTINUE)
+
+    def _receive(self, size: int) -> bytes:
+        """From the socket, when the buffer is empty."""
+        try:
+            self._invite()
             return self._source.receive(size)
         except Refusal:
             self.broken = True
@@ -150,6 +169,9 @@ class Empty(Input):
 
     def readline(self, size: int = -1, /) -> bytes:
         return b""
+
+    def wait(self, other: int) -> bool:
+        return True
 
 
 EMPTY: Final = Empty()

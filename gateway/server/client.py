@@ -84,7 +84,23 @@ class Client:
                     continue
                 except OSError as error:
                     raise ClientGone(f"The client broke its request off ({error.strerror}).") from None
-        raise ClientTimeout(f"The client sent nothing of its body for {self.idle:g} s.")
+        raise self._silent()
+
+    def wait(self, other: int) -> bool:
+        """Until something has come, or the end: True. False when the descriptor `other` has something to read before.
+
+        ClientTimeout after `idle` seconds without either.
+        """
+        poller = select.poll()
+        poller.register(self.fd, select.POLLIN)
+        poller.register(other, select.POLLIN)
+        ready = poller.poll(self.idle * 1000)
+        if not ready:
+            raise self._silent()
+        return any(fd == self.fd for fd, _ in ready)
+
+    def _silent(self) -> ClientTimeout:
+        return ClientTimeout(f"The client sent nothing of its body for {self.idle:g} s.")
 
     def send(self, data: bytes) -> None:
         """Send all of it. ClientTimeout when the client takes nothing for `idle` seconds; ClientGone when it left."""

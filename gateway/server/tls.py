@@ -94,6 +94,9 @@ class TlsConnection(Connection):
         self._established = True
         return None
 
+    def wait(self, other: int) -> bool:
+        return bool(self._tls.pending()) or super().wait(other)
+
     def send_with_head(self, head: bytes, data: bytes) -> None:
         self.send(head + data)
 

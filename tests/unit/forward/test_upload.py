@@ -126,3 +126,40 @@ def test_a_small_body_that_breaks_off_is_none():
     for _ in range(2):
         with pytest.raises(ClientGone, match="43 bytes"):
             upload.small()
+
+
+class Waiting(Client):
+    """A client that also tells what came first."""
+
+    def wait(self, other):
+        step = self.steps.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        self.clock.advance(step)
+        return other < 0
+
+
+def test_what_comes_first_is_told_and_the_wait_is_measured():
+    clock = FakeClock()
+    upload = Upload(Waiting(2.0, 1.0, b"hello", clock=clock), 5, clock.monotonic)
+    assert not upload.comes(7)
+    assert upload.comes(-1)
+    assert upload.waited == pytest.approx(3.0)
+
+
+def test_nobody_waits_for_what_is_there_or_will_not_come():
+    upload = Upload(Waiting(b"he", b"llo", clock=FakeClock()), 5)
+    upload.piece()
+    upload.rewind()
+    assert upload.comes(7)  # kept
+    drain(upload)
+    assert upload.comes(7)  # at the end
+    assert Upload(Client(), 5).comes(7)  # a server that cannot tell
+
+
+def test_a_client_that_is_given_up_while_it_is_waited_for_stays_given_up():
+    upload = Upload(Waiting(ClientTimeout(), clock=FakeClock()), 5)
+    with pytest.raises(ClientTimeout):
+        upload.comes(7)
+    with pytest.raises(ClientTimeout):
+        upload.piece()

@@ -32,6 +32,11 @@ class FakeSource:
     def send(self, data: bytes) -> None:
         self.sent.append(data)
 
+    def wait(self, other: int) -> bool:
+        if isinstance(self.pieces[0], Exception):
+            raise self.pieces[0]
+        return other < 0
+
 
 def of_length(length: int, *pieces: bytes | Exception, buf: bytes = b"", limit: int = 1000, awaited: bool = False):  # type: ignore[no-untyped-def]
     source = FakeSource(pieces, buf)
@@ -157,6 +162,25 @@ def test_100_continue_is_sent_at_the_first_read_that_finds_nothing() -> None:
         assert source.sent == []
         assert body.read() == b"hello"
         assert source.sent == [CONTINUE]
+
+
+def test_waiting_is_for_the_client_or_another_descriptor() -> None:
+    body, source = of_length(5, b"hello", awaited=True)
+    assert not body.wait(7)
+    assert source.sent == [CONTINUE]
+    assert body.wait(-1)
+    body, source = of_length(5, ClientTimeout("idle"))
+    with pytest.raises(ClientTimeout):
+        body.wait(7)
+    assert body.broken
+
+
+def test_what_is_there_is_not_waited_for() -> None:
+    body, _ = of_length(5, buf=b"hello")
+    assert body.wait(7)
+    body.read()
+    assert body.wait(7)
+    assert EMPTY.wait(7)
 
 
 def test_100_continue_is_not_sent_to_a_client_that_did_not_wait() -> None:

@@ -174,6 +174,9 @@ class RedisState:
     timeout: Timeout = 0.25
 
 
+SMALLEST_STATE = 1024**2  # bytes of max_size with which the node engine can be made
+
+
 @section
 class State:
     engine: Literal["memory", "node", "redis"] = "node"

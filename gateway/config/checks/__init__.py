@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ..document import Document
 from ..model import Config
-from . import listeners, policies, routes, services, shadow
+from . import listeners, policies, routes, services, shadow, state
 
 Check = Callable[[Config, Document], None]
 
@@ -20,6 +20,8 @@ CHECKS: tuple[Check, ...] = (
     listeners.listeners_exist,
     listeners.admin_is_guarded,
     listeners.certificates_load,
+    state.there_is_room,
+    state.one_process_has_one_memory,
     services.instance_ids_differ,
     services.gateway_is_no_backend,
     services.breakers_are_possible,

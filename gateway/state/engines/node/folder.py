@@ -10,11 +10,12 @@ import os
 import resource
 from pathlib import Path
 
+from gateway.config.model import SMALLEST_STATE
 from gateway.state.engines import StateError
 
 DOCUMENTS = "documents.mdb"
 READERS = 16384  # at a time, over all workers; design: at least 4 x workers x threads
-SMALLEST = 1024**2  # bytes
+SMALLEST = SMALLEST_STATE
 
 _LOCK = "lock"
 _READER_SIZE = 64  # bytes in LMDB's lock file

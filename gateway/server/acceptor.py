@@ -13,6 +13,7 @@ from gateway.server.balance import Balance
 from gateway.server.client import prepare
 from gateway.server.connection import Connection
 from gateway.server.groups import ThreadGroup
+from gateway.server.handover import Handover
 from gateway.server.tls import TlsConnection
 
 _BATCH: Final = 16  # connections in a row from one listener
@@ -22,10 +23,14 @@ _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Listener:
-    """One listening socket: its group, and the part of the environ that all its requests have in common."""
+    """One listening socket: its group, and the part of the environ that all its requests have in common.
 
-    def __init__(self, listener: Any, group: ThreadGroup, environ: Mapping[str, Any]) -> None:
+    index: its place among the listening sockets, the same in every worker.
+    """
+
+    def __init__(self, listener: Any, group: ThreadGroup, environ: Mapping[str, Any], index: int = 0) -> None:
         self.socket = listener
+        self.index = index
         self.group = group
         self.local = isinstance(listener.getsockname(), (str, bytes))
         self._secure = group.service.context is not None
@@ -39,8 +44,8 @@ class Listener:
             "gateway.plane": group.service.plane,
         }
 
-    def take(self, sock: socket.socket, address: Any, now: float) -> None:
-        """Hand an accepted connection to the group."""
+    def take(self, sock: socket.socket, address: Any, now: float, *, kept: bool = False) -> None:
+        """Give an accepted connection to the group. kept: it comes from another worker and was served there before."""
         prepare(sock)
         peer, port = ("unix", "") if self.local else (_plain(address[0]), str(address[1]))
         base = {
@@ -51,7 +56,11 @@ class Listener:
             "gunicorn.socket": sock,
         }
         kind = TlsConnection if self._secure else Connection
-        self.group.add(kind(self.group.service, sock, base, peer, now))
+        connection = kind(self.group.service, sock, base, peer, now)
+        connection.listener = self.index
+        if kept:
+            connection.kept(now)
+        self.group.add(connection)
 
 
 def _plain(address: str) -> str:
@@ -62,7 +71,8 @@ def _plain(address: str) -> str:
 class Acceptor:
     """The listeners of a worker. Used by its main thread alone.
 
-    count(): the worker's open connections. changed(): called when there is one more.
+    count(): the worker's open connections. changed(): called when there is one more. handover: where connections of
+    the generation before come from.
     """
 
     def __init__(
@@ -74,7 +84,10 @@ class Acceptor:
         count: Callable[[], int],
         changed: Callable[[], None],
         log: Any,
+        handover: Handover | None = None,
     ) -> None:
+        self._handover = handover
+        self._by_index = {listener.index: listener for listener in listeners}
         self._listeners = {listener.socket.fileno(): listener for listener in listeners}
         self._balance = balance
         self._most = most
@@ -87,14 +100,21 @@ class Acceptor:
     def start(self, epoll: select.epoll) -> None:
         """Accept whatever `epoll` reports; its owner calls `ready` for our descriptors."""
         self._epoll = epoll
-        for fd, listener in self._listeners.items():
+        for listener in self._listeners.values():
             listener.socket.setblocking(False)
+        self._watch(epoll)
+
+    def _watch(self, epoll: select.epoll) -> None:
+        for fd in self._sources():
             epoll.register(fd, select.EPOLLIN)
+
+    def _sources(self) -> list[int]:
+        return [*self._listeners, *([] if self._handover is None else [self._handover.fileno()])]
 
     def stop(self) -> None:
         """Accept no more; what waits in the backlog is for the other workers."""
         if self._epoll is not None and self._paused_until is None:
-            for fd in self._listeners:
+            for fd in self._sources():
                 self._epoll.unregister(fd)
         self._epoll = self._paused_until = None
 
@@ -111,26 +131,50 @@ class Acceptor:
         """End a pause that is over."""
         if self._epoll is not None and self._paused_until is not None and now >= self._paused_until:
             self._paused_until = None
-            for fd in self._listeners:
-                self._epoll.register(fd, select.EPOLLIN)
+            self._watch(self._epoll)
 
     def ready(self, fd: int, now: float) -> None:
-        """Accept from a listener that has connections waiting."""
-        listener = self._listeners[fd]
+        """Accept from a listener, or from the handover, that has connections waiting."""
+        listener = self._listeners.get(fd)
         for _ in range(_BATCH):
             mine = self._count()
             if mine >= self._most:
                 self._pause(now, f"{mine} connections are open")
                 return
             self._balance.give_precedence(mine)
-            if not self._accept(listener, now):
+            if not (self._take_over(now) if listener is None else self._accept(listener, now)):
                 return
 
     def accept_waiting(self, now: float) -> None:
         """Accept what is in the backlog, which nobody else will: the last worker is leaving."""
+        while self._take_over(now):
+            pass
         for listener in self._listeners.values():
             while self._count() < self._most and self._accept(listener, now):
                 pass
+
+    def _take_over(self, now: float) -> bool:
+        """One connection of the generation before; False when none waits."""
+        if self._handover is None:
+            return False
+        try:
+            taken = self._handover.take()
+        except OSError as error:
+            self._log.error("Cannot take a connection over: %s", error)
+            return True
+        if taken is None:
+            return False
+        sock, index = taken
+        listener = self._by_index.get(index)
+        try:
+            if listener is None:
+                sock.close()
+            else:
+                listener.take(sock, sock.getpeername(), now, kept=True)
+        except OSError:  # the client has left
+            sock.close()
+        self._changed()
+        return True
 
     def _accept(self, listener: Listener, now: float) -> bool:
         """One connection; False when there is none, or none can be had."""
@@ -154,6 +198,6 @@ class Acceptor:
         if self._epoll is None or self._paused_until is not None:
             return
         self._log.warning("Not accepting connections for %g s: %s", _PAUSE, why)
-        for fd in self._listeners:
+        for fd in self._sources():
             self._epoll.unregister(fd)
         self._paused_until = now + _PAUSE

@@ -34,17 +34,19 @@ class Connection(Responder):
     """State of one connection, owned by one thread at a time: whoever took it from its group's `waiting`.
 
     base: the environ that each request's starts from.
+    listener: the index of the listening socket that it came through.
     arm: the events that it waits for. since: when it was armed last. ready_since: when it was seen ready while no
     thread took it; only meaningful when later than `since`.
     deadline: when it is closed unless something comes; head_deadline: when the head that has begun must be whole, 0
     while none has begun. All in monotonic seconds.
     """
 
-    __slots__ = ("arm", "base", "deadline", "head_deadline", "ready_since", "since")
+    __slots__ = ("arm", "base", "deadline", "head_deadline", "listener", "ready_since", "since")
 
     def __init__(self, service: Service, sock: socket.socket, base: dict[str, Any], peer: str, now: float) -> None:
         super().__init__(service, sock, peer)
         self.base = base
+        self.listener = 0
         self.arm = READABLE
         self.since = now
         self.ready_since = 0.0
@@ -141,6 +143,11 @@ class Connection(Responder):
 
     def _late(self) -> ClientTimeout:
         return ClientTimeout(f"The request head was not complete after {self.service.head_timeout:g} s.")
+
+    def kept(self, now: float) -> None:
+        """It was open before and waits for its next request."""
+        self.head_deadline = 0.0
+        self.deadline = now + self.service.keepalive
 
     # --- ends that others decide
     def expire(self) -> None:

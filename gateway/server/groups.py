@@ -16,6 +16,7 @@ from typing import Final
 
 from gateway.errors import Overloaded
 from gateway.server.connection import DONE, Connection
+from gateway.server.handover import Handover
 from gateway.server.service import Service
 
 RETRY_AFTER: Final = 1.0  # seconds, told to those who found no thread
@@ -126,6 +127,25 @@ class ThreadGroup:
                     connection.expire()
                 except Exception as error:
                     self._drop(connection, error)
+
+    def hand_over(self, handover: Handover) -> None:
+        """Give the connections away that no thread holds and of which nothing was read."""
+        if self.service.context is not None:
+            return
+        for connection in list(self.waiting.values()):
+            if connection.buf or not self._claim(connection):
+                continue
+            fd = connection.fd
+            try:
+                self._epoll.unregister(fd)  # closing it is not enough: the new owner keeps the socket open
+            except OSError:
+                connection.close()
+                continue
+            if not handover.give(connection.sock, connection.listener):
+                self.waiting[fd] = connection
+                self._epoll.register(fd, connection.arm)
+                return
+            connection.close()
 
     def refuse_overdue(self, now: float) -> None:
         """503 for the requests that found no thread for `backlog_wait`, oldest first.

@@ -13,7 +13,8 @@ from gateway.server.http1 import HeadLimits
 from gateway.server.listeners import binds
 from gateway.server.plan import WorkerPlan
 from gateway.server.roster import Post
-from gateway.state.control import ControlPage, Runtime
+from gateway.server.shared import Shared
+from gateway.state.control import Runtime
 
 PLANES: tuple[Plane, ...] = ("external", "internal")
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -41,7 +42,7 @@ def post_fork(server: Any, worker: Any) -> None:
         segment_fd=server.shared.segment_fd,
         origin=server.path,
     )
-    worker.plan = plan(post, server.shared.page, workers=post.generation.size)
+    worker.plan = plan(post, server.shared, workers=post.generation.size)
 
 
 def post_worker_init(worker: Any) -> None:
@@ -59,10 +60,11 @@ def worker_exit(server: Any, worker: Any) -> None:
         application.stop()
 
 
-def plan(post: Post, page: ControlPage, *, workers: int) -> WorkerPlan:
+def plan(post: Post, shared: Shared, *, workers: int) -> WorkerPlan:
     """What the worker at this post is to do, by its generation's configuration."""
     config: Config = post.generation.config
     server = config.server
+    page = shared.page
     cell = post.cell
 
     def told(connections: int) -> None:
@@ -103,6 +105,7 @@ def plan(post: Post, page: ControlPage, *, workers: int) -> WorkerPlan:
         slot=post.slot,
         connections=told,
         others=others,
+        handover=shared.handover,
         closed=closed,
         reloading=lambda: cell.draining and not page.stopping,
     )

@@ -16,6 +16,7 @@ from typing import Any
 from gunicorn import sock as gunicorn_sock
 
 from gateway.exchange import Plane
+from gateway.server.handover import Handover
 from gateway.server.http1 import HeadLimits
 
 
@@ -51,6 +52,7 @@ class WorkerPlan:
     connections(count): told whenever the number of open client connections changed; called from any thread, cheap.
     others(): the numbers of the other workers that accept (not of those that drain), for an even share of connections.
     closed(): told once, when the worker is leaving and accepts no more connections.
+    handover: where idle connections go on a reload and come from; None: they stay until their time is over.
     reloading(): asked once the worker was told to leave: True while it makes way for a new one (requests in flight get
         `reload_drain`), False when the gateway stops (`graceful_timeout`). The answer may turn from True to False.
     """
@@ -74,6 +76,7 @@ class WorkerPlan:
     others: Callable[[], Sequence[int]] = _nobody
     closed: Callable[[], None] = _closed
     reloading: Callable[[], bool] = _stopping
+    handover: Handover | None = None
 
 
 def from_gunicorn(cfg: Any) -> WorkerPlan:

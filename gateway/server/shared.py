@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.config.model import Config
+from gateway.server.handover import Handover
 from gateway.state.control import ControlPage
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """page: the master's word to its workers. segment_fd: the node engine's shared memory, None with another engine.
+    """page: the master's word to its workers. handover: where their idle connections change hands.
 
-    folder: kept for its lock, which makes the state folder this gateway's.
+    segment_fd: the node engine's shared memory, None with another engine. folder: kept for its lock, which makes the
+    state folder this gateway's.
     """
 
     page: ControlPage
+    handover: Handover
     segment_fd: int | None = None
     folder: Any = None
 
@@ -26,11 +29,12 @@ class Shared:
 def prepare(config: Config) -> Shared:
     """Make the state folder and the shared memory ready, without opening the engine. StateError: they cannot be had."""
     if config.state.engine == "memory":
-        return Shared(ControlPage())
+        return Shared(ControlPage(), Handover())
     from gateway.state.engines import node  # Linux only
 
     folder = node.prepare(config.state.path, config.state.max_size)
-    return Shared(ControlPage(), node.create_segment(config.state.max_size), folder)
+    segment_fd = node.create_segment(config.state.max_size)
+    return Shared(ControlPage(), Handover(), segment_fd, folder)
 
 
 def raise_file_limit() -> None:

@@ -19,6 +19,7 @@ from gateway.exchange import Plane
 from gateway.server import pinning
 from gateway.server.acceptor import Acceptor, Listener
 from gateway.server.balance import Balance
+from gateway.server.client import PARK
 from gateway.server.groups import ThreadGroup
 from gateway.server.linger import Lingerer
 from gateway.server.plan import WorkerPlan, from_gunicorn
@@ -92,7 +93,7 @@ class Serving:
         self._wake_up = worker.PIPE[0]
         environ = {**base_environ(worker.cfg), "wsgi.multithread": True}
         listeners = [
-            Listener(listener, self._group(plan.planes.get(index, "external")), environ)
+            Listener(listener, self._group(plan.planes.get(index, "external")), environ, index)
             for index, listener in enumerate(worker.sockets)
         ]
         self._balance = Balance(plan.others)
@@ -103,6 +104,7 @@ class Serving:
             count=self.connections,
             changed=self._tell,
             log=worker.log,
+            handover=plan.handover,
         )
         shortest = min(plan.backlog_wait, plan.request_head_timeout, plan.keepalive or plan.request_head_timeout)
         self._tick = max(_SHORTEST_TICK, min(_TICK, shortest / 8))  # how late a deadline may be noticed
@@ -169,16 +171,22 @@ class Serving:
     def leave(self) -> None:
         """Finish what is under way: accept no more, answer what still comes with `Connection: close`.
 
-        On a reload idle connections stay until their time is over or the client closes them, for only then no request
-        can be on its way; on a stop they get STOP_LINGER. A stop may come during the drain of a reload. On a stop the
-        internal listener stays open as long as there are external connections: the backends of their requests may call
-        in, and /readyz says why nobody else should.
+        On a reload idle connections go to the workers that serve now. Those that cannot (TLS) stay until their time is
+        over or the client closes them, for only then no request can be on its way; on a stop they get STOP_LINGER. A
+        stop may come during the drain of a reload. On a stop the internal listener stays open as long as there are
+        external connections: the backends of their requests may call in, and /readyz says why nobody else should.
         """
         plan = self._plan
         self._acceptor.stop()
-        plan.closed()
         for group in self._groups.values():
             group.service.closing = _FOREVER
+            group.service.parked = -1
+        if plan.reloading():
+            self._hand_over()
+            # A thread may be parked on an idle connection. Once it is back nothing new is answered by this generation.
+            self.turn(2 * PARK)
+            self._hand_over()
+        plan.closed()
         self._worker.log.info("Leaving when %d open connections are done", self.connections())
         until = monotonic() + plan.reload_drain
         idle_until = _FOREVER
@@ -193,12 +201,19 @@ class Serving:
                 idle_until, until = now + STOP_LINGER, now + plan.graceful_timeout
             if stopping and not ("external" in self._groups and self._groups["external"].service.connections):
                 self._acceptor.close("internal")
+            if not stopping:
+                self._hand_over()
             if not self.connections() and not len(self._lingerer):
                 return
             if monotonic() >= until:
                 self._worker.log.warning("Leaving with %d connections open, their time is over", self.connections())
                 return
             self.turn(_LEAVING_TICK, idle_until)
+
+    def _hand_over(self) -> None:
+        if self._plan.handover is not None:
+            for group in self._groups.values():
+                group.hand_over(self._plan.handover)
 
     def close(self) -> None:
         """End all threads that can be ended. What is still open is reset: a cut answer must not look whole."""

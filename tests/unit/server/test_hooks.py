@@ -6,8 +6,12 @@ import pytest
 
 from gateway.config.model import Config, Listener, Listeners, Server
 from gateway.server import hooks
+from gateway.server.handover import Handover
 from gateway.server.roster import Generation, Post, Roster
+from gateway.server.shared import Shared
 from gateway.state.control import ControlPage
+
+HANDOVER = Handover()  # nothing goes through it here
 
 
 class Crew:
@@ -16,7 +20,8 @@ class Crew:
         generation = Generation(1, config, None, size, 0.0)
         self.roster = Roster(self.page, generation, 0.0)
         self.posts: list[Post] = [self.roster.appoint(generation, age + 1, 0.0) for age in range(size)]
-        self.plans = [hooks.plan(post, self.page, workers=size) for post in self.posts]
+        shared = Shared(self.page, HANDOVER)
+        self.plans = [hooks.plan(post, shared, workers=size) for post in self.posts]
 
 
 def test_listeners_belong_to_the_planes_of_the_configuration_in_gunicorns_order():

@@ -15,6 +15,7 @@ def test_the_memory_engine_needs_a_page_and_nothing_on_disk(tmp_path: Path):
     made = shared.prepare(Config(state=State(engine="memory", path=tmp_path / "state")))
     assert (made.page.generation, made.segment_fd, made.folder) == (0, None, None)
     assert list(tmp_path.iterdir()) == []
+    made.handover.close()
 
 
 def test_a_state_folder_belongs_to_one_gateway(tmp_path: Path):
@@ -24,9 +25,11 @@ def test_a_state_folder_belongs_to_one_gateway(tmp_path: Path):
     with pytest.raises(StateError, match="in use"):
         shared.prepare(config)
     made.folder.close()
+    made.handover.close()
     os.close(made.segment_fd)
     again = shared.prepare(config)
     again.folder.close()
+    again.handover.close()
     os.close(again.segment_fd)
 
 

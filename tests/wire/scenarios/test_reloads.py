@@ -27,11 +27,6 @@ LIVE_WITHIN = 2.0  # seconds from the SIGHUP until an edit serves
 CONNECTIONS = 32
 FRESH = 8  # new connections that must all see an edit that is live
 
-OLD_GENERATION = pytest.mark.xfail(
-    reason="a connection kept idle over a reload is served once more by the old generation, with its routes",
-    strict=False,
-)
-
 CALLS = [
     Call("get", "/echo/get"),
     Call("post", "/echo/post", "POST", b"x" * 2_000),
@@ -115,7 +110,7 @@ class Editor:
 
 @pytest.mark.load
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("kind", ["direct", pytest.param("nginx", marks=OLD_GENERATION)])
+@pytest.mark.parametrize("kind", ["direct", "nginx"])
 def test_twenty_reloads_cost_no_request(kind: str, tmp_path: Path, backends, figures: Figures) -> None:
     static, *registered = backends("static", "first", "second")
     with GatewayProcess(document(static, []), workers=2) as gateway, entrance(kind, gateway, tmp_path) as port:
@@ -152,7 +147,6 @@ def instances(gateway: GatewayProcess) -> dict[str, str]:
     return {one["id"]: one["source"] for one in service["instances"]}
 
 
-@OLD_GENERATION
 def test_connections_kept_over_a_reload_see_the_new_routes(backends) -> None:
     """A proxy keeps idle connections; what it asks on them after a reload is answered by what is in force."""
     (backend,) = backends("static")

@@ -34,6 +34,8 @@ check: $(VENV)/.installed-dev  ## style, types, layers
 bench: $(VENV)/.installed-bench  ## CPU time and throughput against the peers; docs/performance.md tells how to read it
 	@.ci/servers nginx wrk go
 	@$(BIN)/python -m bench.proxy $(BENCH)
+	@$(BIN)/python -m bench.routing
+	@$(BIN)/python -m bench.state_engines
 
 clean:  ## remove what these targets made; var/, where the gateway keeps its state, stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -31,7 +31,7 @@ BODY = "x" * 84
 
 NGINX = """
 worker_processes 1; daemon off; pid {folder}/{name}.pid; error_log stderr crit;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 8192; }}
 http {{
   access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
   uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; keepalive_requests 100000000;
@@ -50,9 +50,15 @@ version: 1
 listeners: {{external: {{bind: ["127.0.0.1:{port}"]}}, internal: {{bind: ["127.0.0.1:{internal}"]}}}}
 server: {{workers: {workers}}}
 state: {{path: {folder}/state-{port}}}
-services: {{echo: {{{breaker}instances: [{{id: one, url: "http://127.0.0.1:{backend}"}}]}}}}
-routes: [{{id: echo, path: /echo/*, service: echo}}]
+services:
+  echo:
+    instances:
+{instances}
+routes:
+{routes}
 """
+INSTANCE = '      - {{id: "{id}", url: "http://127.0.0.1:{backend}"}}'
+ROUTE = '  - {{id: "{id}", path: "{path}", service: echo}}'
 
 
 class Peers:
@@ -107,25 +113,23 @@ class Peers:
     def flask(self) -> Process:
         return self._gunicorn("flask", "flask_requests:app")
 
-    def gateway(self, workers: int = 1, breaker: str = "") -> Process:
+    def gateway(self, *, workers: int = 1, instances: int = 1, routes: int = 1) -> Process:
         port, internal = free_port(), free_port()
         path = self._folder / f"gateway-{port}.yaml"
+        more = [ROUTE.format(id=f"r{n}", path=f"/a{n % 100}/b{n}/*") for n in range(routes - 1)]
         path.write_text(
             GATEWAY.format(
                 port=port,
                 internal=internal,
                 folder=self._folder,
-                backend=self.backend,
                 workers=workers,
-                breaker=breaker,
+                instances="\n".join(INSTANCE.format(id=f"i{n}", backend=self.backend) for n in range(instances)),
+                routes="\n".join([*more, ROUTE.format(id="echo", path="/echo/*")]),
             )
         )
         command = [str(BIN / "gunicorn"), "-c", str(ROOT / "gunicorn.conf.py"), "--chdir", str(ROOT)]
         command.append("gateway.wsgi:app")
         return self._start("gateway", command, port, GATEWAY_CONFIG=str(path))
-
-    def gateway_two(self) -> Process:
-        return self.gateway(workers=2)
 
 
 ROWS: dict[str, tuple[str, Callable[[Peers], Process]]] = {
@@ -133,7 +137,9 @@ ROWS: dict[str, tuple[str, Callable[[Peers], Process]]] = {
     "nginx": ("nginx proxy_pass", Peers.nginx),
     "go": ("Go httputil.ReverseProxy", Peers.go),
     "gateway": ("the gateway, 1 worker", Peers.gateway),
-    "gateway2": ("the gateway, 2 workers", Peers.gateway_two),
+    "workers": ("the gateway, 2 workers", lambda peers: peers.gateway(workers=2)),
+    "instances": ("the gateway, 1 worker, 1,000 instances", lambda peers: peers.gateway(instances=1000)),
+    "routes": ("the gateway, 1 worker, 10,000 routes", lambda peers: peers.gateway(routes=10_000)),
     "aiohttp": ("aiohttp + uvloop proxy", Peers.aiohttp),
     "hello": ("gunicorn gthread, hello world", Peers.hello),
     "flask": ("flask + requests, gthread", Peers.flask),

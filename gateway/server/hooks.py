@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from typing import Any
@@ -50,6 +51,9 @@ def post_worker_init(worker: Any) -> None:
     for number in _MASTER_ONLY:
         signal.signal(number, signal.SIG_IGN)  # `pkill -HUP` hits the workers too
     worker.wsgi.start(worker.post.generation.config, worker.runtime)
+    # What was built lives as long as the worker: full collections must not walk 10,000 routes again and again.
+    gc.collect()
+    gc.freeze()
     worker.post.cell.ready = True
 
 

@@ -26,7 +26,7 @@ OPEN_FOR = 0.6
 def gateway(server: Server) -> Iterator[Gateway]:
     """Services without instances: each test registers its own at a service that no other uses."""
     breakers: list[tuple[str, Any]] = [
-        ("fails refused reset slow pair client partly at-once counted hup", {}),
+        ("fails refused reset slow pair client partly at-once counted hup broken", {}),
         ("probed reopens closes flood", {"open_for": f"{OPEN_FOR}s"}),
         ("moves leaves", {"failures": 1}),
         ("narrow", {"failure_on": ["connect"]}),
@@ -100,6 +100,19 @@ def test_exactly_five_failing_requests_reach_an_instance(
         assert {(one.status, reason(one)) for one in answers[FAILURES:]} == {(503, "circuit_open")}
         # One that ends its connections at once has read nothing.
         assert (backend.connections if service == "reset" else len(backend.requests)) == FAILURES
+
+
+@pytest.mark.needs(Promise.SOCKET)
+def test_answers_that_the_backend_breaks_off_count(gateway: Gateway):
+    with FakeBackend(behaviours.truncated(100, b"only ten b")) as backend:
+        gateway.register("broken", "one", backend.url)
+        for number in range(FAILURES):
+            with gateway.connect() as wire:
+                answer = wire.get("/broken/")
+                assert (answer.status, answer.complete) == (200, False), number
+            gateway.access_line(answer.value("X-Request-ID"))  # written at the body's end
+        assert reason(ask(gateway, "broken")) == "circuit_open"
+        assert len(backend.requests) == FAILURES
 
 
 def test_exactly_five_refused_connects_open_it(gateway: Gateway):

@@ -124,6 +124,36 @@ def test_a_get_that_is_not_answered_is_not_sent_for_ever(gateway: Gateway, answe
 
 
 @pytest.mark.needs(Promise.SOCKET)
+def test_a_clients_connection_goes_on_behind_a_refusal(gateway: Gateway, answering: Switched):
+    answering.behaviour = behaviours.echo
+    with gateway.connect() as wire:
+        for _ in range(3):
+            wire.send("POST /a/../b HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabcde")
+            assert wire.answer().status == 400
+            assert wire.get("/next").json()["target"] == "/next"
+
+
+@pytest.mark.needs(Promise.SOCKET)
+def test_an_http_1_0_client_may_keep_its_connection(gateway: Gateway, answering: Switched):
+    answering.behaviour = behaviours.echo
+    with gateway.connect() as wire:
+        for _ in range(2):
+            wire.send("GET / HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n")
+            answer = wire.answer()
+            assert (answer.status, answer.value("Connection")) == (200, "keep-alive")
+        wire.send("GET / HTTP/1.0\r\nHost: h\r\n\r\n")
+        assert (wire.answer().status, wire.ended()) == (200, "closed")
+
+
+@pytest.mark.parametrize("host, name", [("127.0.0.1", "localhost"), ("::1", "[::1]")])
+def test_an_instance_may_be_at_a_name_or_an_ipv6_address(server: Server, host: str, name: str):
+    config = {"services": {"s": {}}, "routes": [{"id": "r", "path": "/*", "service": "s", "preserve_host": False}]}
+    with FakeBackend(behaviours.echo, host=host) as backend, server.serve(config, workers=1) as gateway:
+        assert gateway.register("s", "one", f"http://{name}:{backend.port}").status == 204
+        assert ["Host", f"{name}:{backend.port}"] in gateway.get("/").json()["headers"]
+
+
+@pytest.mark.needs(Promise.SOCKET)
 @pytest.mark.parametrize("keep", [False, True])
 def test_an_answer_that_comes_before_the_body_is_whole_reaches_the_client(
     gateway: Gateway, answering: Switched, keep: bool

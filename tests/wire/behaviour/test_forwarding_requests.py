@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 from collections.abc import Iterator
@@ -13,7 +14,11 @@ from tests.support.backend import FakeBackend, Received
 from tests.support.process import eventually
 from tests.support.servers import Gateway, Promise, Server
 
-ROUTES = [{"id": "r", "path": "/*", "service": "s"}]
+ROUTES = [
+    {"id": "r", "path": "/*", "service": "s"},
+    {"id": "little", "path": "/little", "service": "s", "max_request_body": "100KiB"},
+    {"id": "much", "path": "/much", "service": "s", "max_request_body": "20MiB"},
+]
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +28,7 @@ def backend() -> Iterator[FakeBackend]:
 
 
 def config(backend: FakeBackend, **server: object) -> dict[str, object]:
+    server = {"max_request_body": "10MiB", **server}
     return {"server": server, "services": {"s": {"instances": [{"id": "a", "url": backend.url}]}}, "routes": ROUTES}
 
 
@@ -138,6 +144,16 @@ def test_connection_cannot_drop_what_the_gateway_says(gateway: Gateway, received
     assert received[0].value(name)
 
 
+@pytest.mark.needs(Promise.SOCKET)
+@pytest.mark.parametrize("framing", ["Content-Length: 3", "Transfer-Encoding: chunked"])
+def test_connection_cannot_drop_what_delimits_the_body(gateway: Gateway, received: list[Received], framing: str):
+    body = "abc" if "Length" in framing else "3\r\nabc\r\n0\r\n\r\n"
+    with gateway.connect() as wire:
+        wire.send(f"POST /h HTTP/1.1\r\nHost: h\r\nConnection: {framing.partition(':')[0]}\r\n{framing}\r\n\r\n{body}")
+        assert wire.answer().status == 200
+    assert (received[0].body, received[0].complete, len(received)) == (b"abc", True, 1)
+
+
 OWNED = [
     "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix",
     "X-Forwarded-User", "Forwarded", "X-Real-IP", "X-Request-ID", "X-Gateway-Subject", "X-Gateway-Scopes",
@@ -200,6 +216,23 @@ def test_a_body_arrives_whole(gateway: Gateway, received: list[Received], size: 
     framing = (request.values("Content-Length"), request.values("Transfer-Encoding"))
     assert framing == (([], ["chunked"]) if chunked else ([str(size)], []))
     assert gateway.access_line(answer.header("X-Request-ID"))["bytes_in"] == size
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunks"])
+@pytest.mark.parametrize("path, size, allowed", [
+    ("/little", 102_400, True), ("/little", 102_401, False), ("/x", 10 * 2**20, True), ("/x", 10 * 2**20 + 1, False),
+    ("/much", 10 * 2**20 + 1, True),
+])  # fmt: skip
+def test_a_route_may_allow_less_or_more_of_a_body_than_the_server(
+    gateway: Gateway, backend: FakeBackend, received: list[Received], path: str, size: int, allowed: bool, chunked: bool
+):
+    headers = {"X-Request-ID": f"limit-{path[1:]}-{size}-{chunked}"}
+    with contextlib.suppress(OSError):  # who is refused may find out while it sends
+        gateway.request("POST", path, headers=headers, body=[bytes(size)] if chunked else bytes(size))
+    line = gateway.access_line(headers["X-Request-ID"])
+    assert (line["status"], line["reason"]) == ((200, None) if allowed else (413, "body_too_large"))
+    backend.wait_until(lambda: all(one.ended for one in received))
+    assert [one.complete for one in received] in ([[True]] if allowed else [[], [False]])
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "OPTIONS", "BREW"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from tests.support import behaviours
 from tests.support.backend import FakeBackend
 from tests.support.servers import WORKER, Gateway, Promise, Server
+from tests.support.worker import Wire
 
 ADMIN = [
     ("POST", "/register"), ("DELETE", "/register"), ("GET", "/services"), ("GET", "/api/v1/services/echo"),
@@ -142,6 +145,35 @@ def test_without_an_external_listener_there_is_only_the_internal_one(server: Ser
         assert gateway.get("/readyz", internal=True).status == 200
         with pytest.raises(ConnectionRefusedError):
             gateway.get("/x")
+
+
+@pytest.mark.needs(Promise.SOCKET)
+def test_a_listener_may_be_on_several_sockets_unix_ones_too(server: Server, tmp_path: Path):
+    outside, inside = (str(tmp_path / name) for name in ("outside", "inside"))
+    config = {
+        "listeners": {
+            "external": {"bind": ["127.0.0.1:${EXTERNAL_PORT}", "[::1]:${EXTERNAL_PORT}", f"unix:{outside}"]},
+            "internal": {"bind": ["127.0.0.1:${INTERNAL_PORT}", f"unix:{inside}"]},
+        },
+        "services": {},
+        "routes": [fixed("x"), fixed("y", listeners=["internal"])],
+    }
+    with server.serve(config, workers=1) as gateway:
+        for address, path, other in [
+            (outside, "/x", "/y"),
+            (("::1", gateway.external_port), "/x", "/y"),
+            (inside, "/y", "/x"),
+        ]:
+            with socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6) as sock:
+                sock.settimeout(10)
+                sock.connect(address)
+                wire = Wire(sock)
+                assert wire.get(path).body == path[1:].encode()
+                answer = wire.get(other, "X-Forwarded-For: 203.0.113.9")
+                assert answer.json()["reason"] == "no_route"
+            line = gateway.access_line(answer.value("X-Request-ID"))
+            assert line["listener"] == ("internal" if address == inside else "external")
+            assert line["client"] == "203.0.113.9"  # the other end of a unix socket is believed, too
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,13 @@ def test_the_host_of_an_absolute_url_takes_the_place_of_host(gateway: Gateway, t
         assert [value for name, value in echoed["headers"] if name == "Host"] == [target.split("/")[2]]
 
 
+@pytest.mark.needs(Promise.SOCKET)
+def test_no_route_answers_for_the_gateway_itself(gateway: Gateway):
+    with gateway.connect() as wire:
+        answer = wire.get("*", method="OPTIONS")
+        assert (answer.status, answer.json()["reason"]) == (404, "no_route")
+
+
 @pytest.mark.needs(Promise.OWN_REFUSALS)
 @pytest.mark.parametrize("path", [b"/rest/a b", b"/rest/\xc3\xa9", b"/rest/#x", b"/rest/\x7f", b"rest"])
 def test_bytes_that_a_path_cannot_hold_are_refused(gateway: Gateway, path: bytes):

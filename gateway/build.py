@@ -138,7 +138,7 @@ def build(config: Config, runtime: Runtime) -> Gateway:
     parts: list[Part] = [writer, _Closing(engine.close), _Closing(sessions.close), _Resolving(resolver)]
     parts.append(Periodic("sweep", SWEEP, _sweep(registry, sessions)))
     if config.setup is not None:
-        parts.append(Setup(config.setup, plugin.resolve(config.setup), engine, registry))
+        parts.append(Setup(config.setup, plugin.resolve(config.setup, config.folder), engine, registry))
     return Gateway(edge.serve, edge.refused, parts)
 
 
@@ -186,7 +186,7 @@ def _router(config: Config, engine: Engine, registry: Registry) -> Router:
     function = config.routing.function
     return Router(
         tables,
-        None if function is None else plugin.resolve(function),
+        None if function is None else plugin.resolve(function, config.folder),
         knows=lambda name: name in registry.snapshot().services,
     )
 

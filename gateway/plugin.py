@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -25,11 +27,13 @@ def load(package: ModuleType, kind: str) -> ModuleType:
     return importlib.import_module(f"{package.__name__}.{kind}")
 
 
-def resolve(reference: str) -> Callable[..., Any]:
+def resolve(reference: str, folder: Path | None = None) -> Callable[..., Any]:
     """The callable that `module:function` names, its module imported. LookupError tells why there is none.
 
-    An exception that the module itself raises is the error's cause.
+    folder: where the module, and what it imports, is looked for when sys.path does not have it. An exception that the module itself raises is the error's cause.
     """
+    if folder is not None and str(folder) not in sys.path:
+        sys.path.append(str(folder))
     name, _, attribute = reference.partition(":")
     try:
         module = importlib.import_module(name)

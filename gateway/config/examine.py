@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from gateway import plugin
@@ -23,14 +24,14 @@ def examine(path: str | os.PathLike[str], current: Config | None = None) -> Conf
     The modules are imported into this process; a master that must not have them does this in a child.
     """
     restart = () if current is None else (partial(_needs_no_restart, current),)
-    return load(path, also=(_functions_exist, *restart))
+    return load(path, also=(partial(_functions_exist, Path(path).absolute().parent), *restart))
 
 
-def _functions_exist(config: Config, document: Document) -> None:
+def _functions_exist(folder: Path, config: Config, document: Document) -> None:
     for path, reference in ((("routing", "function"), config.routing.function), (("setup",), config.setup)):
         if reference and document.sound(*path):
             try:
-                plugin.resolve(reference)
+                plugin.resolve(reference, folder)
             except LookupError as error:
                 document.refuse(path, str(error))
 

@@ -628,3 +628,8 @@ class Config:
     origin: Path | None = _not_a_key(None)
     digest: str = _not_a_key("")
     warnings: tuple[Problem, ...] = _not_a_key(())
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the file is; None when the configuration was made without one."""
+        return None if self.origin is None else self.origin.absolute().parent

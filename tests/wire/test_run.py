@@ -255,6 +255,13 @@ def test_check_imports_what_the_file_names_from_where_it_is_called(tmp_path: Pat
     assert called("check", str(file), cwd=tmp_path, PYTHONPATH=str(ROOT)).returncode == 0
 
 
+def test_what_the_file_names_is_also_found_beside_it(tmp_path: Path):
+    setup = 'def configure(registry):\n    registry.register("echo", "coded", "http://127.0.0.1:9")\n'
+    (tmp_path / "beside_the_file.py").write_text(setup)
+    with GatewayProcess({**VALID, "setup": "beside_the_file:configure"}, folder=tmp_path) as process:
+        process.wait_event("setup_done", setup="beside_the_file:configure")
+
+
 def test_routes_are_printed_in_the_order_of_matching(tmp_path: Path):
     file = tmp_path / "gateway.yaml"
     routes = [{"id": "all", "path": "/*", "service": "echo"}, {"id": "one", "path": "/x", "service": "echo"}]

@@ -30,7 +30,8 @@ def load(package: ModuleType, kind: str) -> ModuleType:
 def resolve(reference: str, folder: Path | None = None) -> Callable[..., Any]:
     """The callable that `module:function` names, its module imported. LookupError tells why there is none.
 
-    folder: where the module, and what it imports, is looked for when sys.path does not have it. An exception that the module itself raises is the error's cause.
+    folder: where the module, and what it imports, is looked for when sys.path does not have it. An exception that the
+    module itself raises is the error's cause.
     """
     if folder is not None and str(folder) not in sys.path:
         sys.path.append(str(folder))

@@ -40,7 +40,7 @@ from . import Decision, Operation, State
 CLOSED, OPEN, HALF_OPEN = 0, 1, 2
 PHASES = ("closed", "open", "half_open")
 
-MAX_PROBES = 16  # probes leased at once, whatever `half_open_probes` says; it still is the number that closes
+MAX_PROBES = 16  # leased at once; the configuration allows no more
 
 # phase, generation, failures in a row, probes that succeeded; when it opened; a deadline for each lease, 0.0: free.
 # A record may have 480 bytes; 320 of them are left for windows, ratios and back-off.

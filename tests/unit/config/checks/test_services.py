@@ -50,7 +50,7 @@ def test_the_gateway_is_no_backend_of_itself(tmp_path: Path, url: str, own: bool
         ("{failure_ratio: 0%, window: 3s}", "failure_ratio"),
         ("{slow_call: {over: 1s, ratio: 50%}}", "slow_call"),
         ("{slow_call: {over: 1s, ratio: 0%}, window: 3s}", "slow_call.ratio"),
-        ("{half_open_probes: 33}", "half_open_probes"),
+        ("{half_open_probes: 17}", "half_open_probes"),
         ("{failures: 0}", "failures"),
         ("{open_for: 0s}", "open_for"),
         ("{failure_on: []}", "failure_on"),

@@ -68,9 +68,10 @@ class Forward:
         received = upload.received
         try:
             content = upload.small()
+            exchange.deadline += upload.waited
+            upload.waited = 0.0
             if content is not None:
-                deadline = exchange.deadline + upload.waited
-                return adapter.exchange(exchange.method, request + content, exchange.timeouts, deadline)
+                return adapter.exchange(exchange.method, request + content, exchange.timeouts, exchange.deadline)
             return adapter.exchange(exchange.method, request, exchange.timeouts, exchange.deadline, upload)
         finally:
             exchange.deadline += upload.waited

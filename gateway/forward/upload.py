@@ -76,14 +76,19 @@ class Upload:
             self.waited += self._now() - started
 
     def small(self) -> bytes | None:
-        """The whole body if its length is known and at most KEPT, read at once; else None. Again and again the same."""
+        """The whole body if that is what the client sends first, or what is kept, so that it can go with the head.
+
+        None for a body that is long, of unknown length or still coming; `piece` begins with its first byte.
+        """
         if self.length is None or self.length > KEPT:
             return None
-        parts = []
         self._at = 0
-        while data := self.piece():
-            parts.append(data)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        if not self.received:
+            self.piece()
+            self._at = 0
+        if not self._ended or self._kept is None:
+            return None
+        return self._kept[0] if len(self._kept) == 1 else b"".join(self._kept)
 
     @property
     def replayable(self) -> bool:

@@ -88,7 +88,8 @@ class _Input:
         raise AssertionError("read1 is there")
 
 
-def test_a_chunked_body_goes_on_as_it_comes(forward, backend):
+@pytest.mark.parametrize("length", [None, 6])
+def test_a_body_goes_on_as_it_comes(forward, backend, length):
     """The second piece is only made when the first one has arrived at the backend."""
 
     class Client(_Input):
@@ -98,8 +99,9 @@ def test_a_chunked_body_goes_on_as_it_comes(forward, backend):
                 backend.wait_until(lambda: backend.requests and backend.requests[0].at)
             return piece
 
-    content(forward(backend.url, method="POST", body=Client(b"one", b"two"), chunked=True))
-    assert backend.requests[0].raw_body == b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
+    headers = [("Host", "h"), *([("Content-Length", "6")] if length else [])]
+    content(forward(backend.url, method="POST", headers=headers, body=Client(b"one", b"two"), chunked=not length))
+    assert backend.requests[0].raw_body == (b"onetwo" if length else b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
 
 
 def test_an_empty_body_is_announced_as_it_was(forward, backend):

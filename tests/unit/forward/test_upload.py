@@ -107,11 +107,20 @@ def test_a_long_body_is_not_kept():
     assert drain(upload) == b"z"
 
 
-def test_a_small_body_of_known_length_comes_whole_each_time():
-    upload = Upload(Client(b"he", b"llo"), 5)
+def test_a_small_body_that_is_there_comes_whole_each_time():
+    upload = Upload(Client(b"hello"), 5)
     assert upload.small() == b"hello"
     assert upload.small() == b"hello"
     assert Upload(Client(), 0).small() == b""
+
+
+def test_a_small_body_that_is_still_coming_is_not_waited_for():
+    client = Client(b"he", b"llo")
+    upload = Upload(client, 5)
+    assert upload.small() is None
+    assert client.steps == [b"llo"]
+    assert [upload.piece(), upload.piece(), upload.piece()] == [b"he", b"llo", b""]
+    assert upload.small() == b"hello"  # kept, for another try
 
 
 def test_no_other_body_is_read_for_that():
@@ -121,11 +130,13 @@ def test_no_other_body_is_read_for_that():
         assert client.sizes == []
 
 
-def test_a_small_body_that_breaks_off_is_none():
+def test_a_small_body_that_breaks_off_is_never_whole():
     upload = Upload(io.BytesIO(b"1234567"), 50)
     for _ in range(2):
+        assert upload.small() is None
+        assert upload.piece() == b"1234567"
         with pytest.raises(ClientGone, match="43 bytes"):
-            upload.small()
+            upload.piece()
 
 
 class Waiting(Client):

@@ -29,8 +29,9 @@ class Service:
     thread that closes the descriptor, just before; single dict operations, so there is no lock.
     parked: a thread stays on its connection while there are at most that many. Counting the connections keeps two
     threads for all the others whatever the parked ones do; counting free threads instead starves some for 0.4 s.
-    closing: how many of the next answers say `Connection: close`: infinitely many when the worker leaves, some when it
-    has more connections than its share, else 0. Threads count it down without a lock; one more or less does not matter.
+    closing: how many of the next answers say `Connection: close`: infinitely many when the worker leaves or keeps no
+    connections (keepalive 0), some when it has more of them than its share, else 0. Threads count it down without a
+    lock; one more or less does not matter.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Service:
         self.context = plan.tls.get(plane)
         self.application = application
         self.log = log
-        self.closing = 0.0
+        self.closing = 0.0 if plan.keepalive else float("inf")
         self.connections: dict[int, Connection] = {}
         self.epoll = select.epoll()
         self._refused: Callable[[Refusal, Plane, str, bytes], Answer] | None = getattr(application, "refused", None)

@@ -164,7 +164,7 @@ class Serving:
     def _shed(self, now: float) -> None:
         """Let go of some connections while this worker has more than its share."""
         excess = self._balance.excess(self.connections(), now)
-        if excess is not None:
+        if excess is not None and self._plan.keepalive:
             fullest = max(self._groups.values(), key=lambda group: len(group.service.connections))
             fullest.service.closing = excess
 

@@ -145,6 +145,20 @@ def test_an_http_1_0_client_may_keep_its_connection(gateway: Gateway, answering:
         assert (wire.answer().status, wire.ended()) == (200, "closed")
 
 
+@pytest.mark.needs(Promise.SOCKET)
+def test_a_gateway_that_keeps_no_connections_says_so_with_each_answer(server: Server):
+    config = {
+        "server": {"keepalive": "0s"},
+        "services": {},
+        "routes": [{"id": "r", "path": "/", "fixed_response": {"body": "x"}}],
+    }
+    with server.serve(config, workers=1) as gateway:
+        for target in ("/", "/nowhere"):
+            with gateway.connect() as wire:
+                assert wire.get(target).value("Connection") == "close"
+                assert wire.ended() == "closed"
+
+
 @pytest.mark.parametrize("host, name", [("127.0.0.1", "localhost"), ("::1", "[::1]")])
 def test_an_instance_may_be_at_a_name_or_an_ipv6_address(server: Server, host: str, name: str):
     config = {"services": {"s": {}}, "routes": [{"id": "r", "path": "/*", "service": "s", "preserve_host": False}]}

@@ -13,7 +13,7 @@ from gateway.errors import InvalidBody
 MAX_WEIGHT = 1_000_000
 MAX_TAGS = 64
 MAX_TEXT = 128  # characters of a tag or a zone
-MIN_TTL, MAX_TTL = 1.0, 86_400.0  # seconds
+MIN_TTL, MAX_TTL = 0.1, 86_400.0  # seconds
 
 _FIELDS = ("service", "id", "addr", "weight", "zone", "tags", "ttl")
 _REQUIRED = ("service", "id", "addr")
@@ -62,7 +62,7 @@ class Registration:
         for tag in self.tags:
             _check_text("tags", tag)
         if self.ttl is not None and not MIN_TTL <= self.ttl <= MAX_TTL:
-            raise FieldError("ttl", "must be between 1s and 24h")
+            raise FieldError("ttl", "must be between 100ms and 24h")
 
 
 def parse(document: object) -> Registration:

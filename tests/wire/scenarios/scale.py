@@ -11,7 +11,8 @@ MIB = 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class Scale:
     """Durations in seconds, sizes in bytes. seconds: of a load whose length nothing else decides. reload_rate: requests
-    a second during reloads; None: as many as go, so that the new workers start on a machine without an idle moment."""
+    a second during reloads; None: as many as go, so that the new workers start on a machine without an idle moment.
+    share_rates: the same, of loads through nginx; with None the shares depend on what else runs on each CPU."""
 
     seconds: float
     reload_every: float
@@ -19,12 +20,25 @@ class Scale:
     transfer_size: int
     registrations: int
     reload_rate: float | None
+    share_rates: tuple[float | None, ...]
 
 
 SHORT = Scale(
-    seconds=3.0, reload_every=0.5, download_seconds=6.0, transfer_size=256 * MIB, registrations=60, reload_rate=1000
+    seconds=3.0,
+    reload_every=0.5,
+    download_seconds=6.0,
+    transfer_size=256 * MIB,
+    registrations=60,
+    reload_rate=1000,
+    share_rates=(2000,),
 )
 FULL = Scale(
-    seconds=15.0, reload_every=1.0, download_seconds=60.0, transfer_size=1024 * MIB, registrations=200, reload_rate=None
+    seconds=15.0,
+    reload_every=1.0,
+    download_seconds=60.0,
+    transfer_size=1024 * MIB,
+    registrations=200,
+    reload_rate=None,
+    share_rates=(2000, None),
 )
 SCALE = FULL if os.environ.get("SCENARIOS") == "full" else SHORT

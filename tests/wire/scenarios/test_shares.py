@@ -20,7 +20,8 @@ MARGIN = 0.2  # of the even share
 
 
 @pytest.mark.load
-def test_two_workers_behind_nginx_serve_alike(tmp_path: Path, backends, figures: Figures) -> None:
+@pytest.mark.parametrize("rate", SCALE.share_rates)
+def test_two_workers_behind_nginx_serve_alike(rate: float | None, tmp_path: Path, backends, figures: Figures) -> None:
     """Who served a request is told by the worker's connection to the backend that it came on."""
     (backend,) = backends("echo")
     config = {
@@ -29,10 +30,10 @@ def test_two_workers_behind_nginx_serve_alike(tmp_path: Path, backends, figures:
         "routes": [{"id": "echo", "path": "/echo/*", "service": "echo"}],
     }
     with GatewayProcess(config, workers=2) as gateway, Nginx(tmp_path, gateway.external_port) as nginx:
-        report = run(nginx.port, CALLS, SCALE.seconds + 2, connections=32)
+        report = run(nginx.port, CALLS, SCALE.seconds + 2, connections=32, rate=rate)
         received = backend.received
         owner = {own: pid for pid in gateway.worker_pids for own, peer in connections(pid) if peer == backend.port}
-    served: Counter[int | None] = Counter()
+    served: Counter[int | None] = Counter(dict.fromkeys(owner.values(), 0))
     for port, count in received.items():
         served[owner.get(port)] += count
     unknown = served.pop(None, 0)  # on connections that are closed by now

@@ -316,6 +316,19 @@ def test_an_upload_that_is_broken_off_never_becomes_a_complete_request(
     assert not any(one.complete for one in received)
 
 
+@pytest.mark.needs(Promise.SOCKET)
+@pytest.mark.parametrize("rest", ["zz\r\n", "-1\r\n", "5\r\nwhole!\r\n0\r\n\r\n", "0x5\r\nwhole\r\n0\r\n\r\n"])
+def test_a_body_whose_chunks_are_none_never_becomes_a_complete_request(
+    gateway: Gateway, backend: FakeBackend, received: list[Received], rest: str
+):
+    with gateway.connect() as wire:
+        wire.send(f"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n{rest}")
+        answer = wire.answer()
+        assert (answer.status, answer.json()["reason"]) == (400, "malformed_request")
+    backend.wait_until(lambda: all(one.ended for one in received))
+    assert not any(one.complete for one in received)
+
+
 # --- in a circle ----------------------------------------------------------------------------------------------------
 def test_a_request_that_comes_back_is_a_loop(gateway: Gateway, received: list[Received]):
     gateway.get("/first")

@@ -195,6 +195,12 @@ def test_an_internal_listener_beyond_the_loopback_without_a_token_refuses_to_sta
     assert "neither admin.token nor admin.register_token is set" in said
 
 
+def test_an_admin_api_beyond_the_loopback_without_a_token_refuses_to_start():
+    listeners = {"external": {"bind": ["0.0.0.0:${EXTERNAL_PORT}"]}, "internal": None}
+    said = refused_start({"listeners": listeners, "admin": {"listeners": ["external"]}, "services": {}, "routes": []})
+    assert "neither admin.token nor admin.register_token is set" in said
+
+
 @pytest.mark.parametrize("admin", [{"token": "a-token"}, {"register_token": "a-token"}, {"insecure": True}])
 def test_an_internal_listener_beyond_the_loopback_starts_with_a_token_or_a_clear_word(admin: dict[str, Any]):
     listener = {"bind": ["0.0.0.0:${INTERNAL_PORT}"]}

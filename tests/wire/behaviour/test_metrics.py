@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,6 @@ def gate() -> threading.Event:
 
 @pytest.fixture(scope="module")
 def backend(server: Server, gate: threading.Event) -> Iterator[FakeBackend]:
-    gate.clear()
     with FakeBackend(behaviours.by_path({"/held": behaviours.held(gate)})) as fake:
         yield fake
 
@@ -93,17 +93,34 @@ def test_counts_outlive_workers_and_reloads(gateway: Gateway):
 
 
 def test_requests_in_flight_are_told_by_instance(gateway: Gateway, backend: FakeBackend, gate: threading.Event):
+    gate.clear()
     label = (("instance", "one"), ("service", "s"))
-    before = instance(gateway)["requests"]
+    asked, before = len(backend.requests), instance(gateway)["requests"]
     with ThreadPoolExecutor(6) as pool:
         held = [pool.submit(gateway.get, "/held", timeout=30) for _ in range(6)]
-        backend.wait_until(lambda: [one.target for one in backend.requests].count("/held") == 6)
+        backend.wait_until(lambda: len(backend.requests) == asked + 6)
         in_flight = metrics(gateway)["gateway_in_flight", label], instance(gateway)["in_flight"]
         gate.set()
         assert [one.result().status for one in held] == [200] * 6
     assert in_flight == (6, 6)
     eventually(lambda: metrics(gateway)["gateway_in_flight", label] == 0, what="the end of them")
     assert instance(gateway)["requests"] == before + 6
+
+
+@pytest.mark.needs(Promise.PROCESSES)
+def test_what_a_dead_worker_had_in_flight_is_in_flight_no_more(
+    gateway: Gateway, backend: FakeBackend, gate: threading.Event
+):
+    gate.clear()
+    asked = len(backend.requests)
+    with contextlib.ExitStack() as stack:
+        for _ in range(6):
+            stack.enter_context(gateway.connect()).send("GET /held HTTP/1.1\r\nHost: h\r\n\r\n")
+        backend.wait_until(lambda: len(backend.requests) == asked + 6)
+        assert instance(gateway)["in_flight"] == 6
+        gateway.kill_workers()
+        eventually(lambda: instance(gateway)["in_flight"] == 0, 3, what="their end")
+    gate.set()
 
 
 def test_the_state_of_breakers_is_told(gateway: Gateway):

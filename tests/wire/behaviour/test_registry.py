@@ -11,7 +11,7 @@ import pytest
 from tests.support import behaviours
 from tests.support.backend import FakeBackend
 from tests.support.process import eventually
-from tests.support.servers import Gateway, Server
+from tests.support.servers import Gateway, Server, at_once
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def backends() -> Iterator[dict[str, FakeBackend]]:
 
 @pytest.fixture(scope="module")
 def gateway(server: Server, backends: dict[str, FakeBackend]) -> Iterator[Gateway]:
-    names = ["lease", "renewed", "comes", "replaced", "twice", "private"]
+    names = ["lease", "renewed", "comes", "replaced", "twice", "private", "many"]
     static = {"instances": [{"id": "fixed", "url": backends["a"].url, "weight": 2, "zone": "z", "tags": ["t"]}]}
     config = {
         "services": {
@@ -100,6 +100,18 @@ def test_fallback_instances_serve_while_nothing_registered(gateway: Gateway, bac
     assert {gateway.get("/fallback/").json()["backend"] for _ in range(4)} == {"b"}
     gateway.call("DELETE", "/register", {"service": "fallback", "id": "better"})
     assert gateway.get("/fallback/").json()["backend"] == "a"
+
+
+def test_many_may_come_and_leave_at_once(gateway: Gateway, backends: dict[str, FakeBackend]):
+    names = [f"i{number:02}" for number in range(60)]
+    statuses = at_once(60, lambda number: gateway.register("many", names[number], backends["a"].url).status)
+    assert set(statuses) == {204}
+    assert ids(gateway, "many") == names  # in the order of their ids, whoever came first
+    assert gateway.get("/many/").status == 200
+    leave = {"service": "many"}
+    statuses = at_once(59, lambda number: gateway.call("DELETE", "/register", {**leave, "id": names[number]}).status)
+    assert set(statuses) == {204}
+    assert ids(gateway, "many") == names[59:]
 
 
 # --- services that the configuration does not name --------------------------------------------------------------

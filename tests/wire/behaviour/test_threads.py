@@ -43,7 +43,7 @@ def caller() -> Caller:
 def gateway(server: Server, caller: Caller) -> Iterator[Gateway]:
     with FakeBackend(caller) as backend:
         config = {
-            "server": {"threads": THREADS, "internal_threads": 2, "backlog_wait": "300ms"},
+            "server": {"threads": THREADS, "internal_threads": 2},
             "services": {"s": {"instances": [{"id": "a", "url": backend.url}]}},
             "routes": [
                 {"id": "call", "path": "/call", "service": "s"},

@@ -208,11 +208,16 @@ def _status_of(runtime: Runtime) -> Callable[[], Status]:
             "draining" if page.stopping else "ready" if generation else "starting",
             generation,
             page.loaded_at or None,
-            page.last_reload,
+            page.last_reload or _first_load(page.loaded_at),
             page.refused,
         )
 
     return status
+
+
+def _first_load(at: float) -> dict[str, Any] | None:
+    """The start, told like a reload; None while it is under way."""
+    return {"ok": True, "at": logs.timestamp(at), "errors": []} if at else None
 
 
 def _sweep(registry: Registry, sessions: Sessions) -> Callable[[], None]:

@@ -54,7 +54,11 @@ class Router:
             path = raw
         else:
             table = self._tables[exchange.plane]
-            route = table.match(exchange)
+            try:
+                route = table.match(exchange)
+            except NoRoute:
+                _refuse(forms)  # what is wrong with the path tells more than that nothing matches it
+                raise
             if forms:
                 _refuse(forms - route.allow_encoded)
                 _refuse_detour(table, route, exchange)

@@ -122,8 +122,8 @@ def test_a_form_is_refused_unless_the_route_allows_it(raw, form):
     assert run(raw, route("/*", allow_encoded=(form,))).target == raw
 
 
-def test_a_path_that_no_route_matches_is_not_found_whatever_its_form():
-    with pytest.raises(NoRoute):
+def test_a_path_form_is_told_of_also_where_no_route_matches():
+    with pytest.raises(BadPath, match="%2F"):
         run("/a%2Fb", "/x")
 
 

@@ -42,7 +42,7 @@ REGISTRATION = _object(
         "weight": {"type": "integer", "minimum": 1, "maximum": MAX_WEIGHT, "default": 1},
         "zone": {**_SHORT, "type": ["string", "null"]},
         "tags": {**_list(_SHORT), "type": ["array", "null"], "maxItems": MAX_TAGS},
-        "ttl": {**_nullable("string"), "description": "A lease such as 30s (100ms to 24h), renewed by registering again."},
+        "ttl": {**_nullable("string"), "description": "A lease, 100ms to 24h, renewed by registering again."},
     },
     optional=("weight", "zone", "tags", "ttl"),
     closed=True,

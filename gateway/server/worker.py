@@ -184,7 +184,9 @@ class Serving:
         if plan.reloading():
             self._hand_over()
             # A thread may be parked on an idle connection. Once it is back nothing new is answered by this generation.
-            self.turn(2 * PARK)
+            parked_until = monotonic() + 2 * PARK
+            while (left := parked_until - monotonic()) > 0:  # one turn may be short: the signal itself ends it
+                self.turn(left)
             self._hand_over()
         plan.closed()
         self._worker.log.info("Leaving when %d open connections are done", self.connections())

@@ -77,7 +77,8 @@ def test_help_tells_every_command(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     told = capsys.readouterr().out
-    assert all(f"    {command} " in told for command in ("run", "check", "reload", "routes", "schema", "demo", "version"))
+    commands = ("run", "check", "reload", "routes", "schema", "demo", "version")
+    assert all(f"    {command} " in told for command in commands)
 
 
 def test_check_of_a_valid_file_is_0(file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

@@ -141,7 +141,8 @@ class Gateway(GatewayProcess):
         """SIGKILL all of them, and wait until others serve in their place."""
         before = set(self.worker_pids)
         for pid in before:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it was making way, and has just ended
+                os.kill(pid, signal.SIGKILL)
         eventually(lambda: len(self.worker_pids) == self.workers and not before & {*self.worker_pids}, what="workers")
         self.wait_ready()
 

@@ -44,8 +44,8 @@ class Listener:
             "gateway.plane": group.service.plane,
         }
 
-    def take(self, sock: socket.socket, address: Any, now: float, *, kept: bool = False) -> None:
-        """Give an accepted connection to the group. kept: it comes from another worker and was served there before."""
+    def take(self, sock: socket.socket, address: Any, now: float, *, received: bytes | None = None) -> None:
+        """Give an accepted connection to the group. received: of a request, on one that comes from another worker."""
         prepare(sock)
         peer, port = ("unix", "") if self.local else (_plain(address[0]), str(address[1]))
         base = {
@@ -58,8 +58,8 @@ class Listener:
         kind = TlsConnection if self._secure else Connection
         connection = kind(self.group.service, sock, base, peer, now)
         connection.listener = self.index
-        if kept:
-            connection.kept(now)
+        if received is not None:
+            connection.moved(received, now)
         self.group.add(connection)
 
 
@@ -158,19 +158,19 @@ class Acceptor:
         if self._handover is None:
             return False
         try:
-            taken = self._handover.take()
+            moved = self._handover.take()
         except OSError as error:
             self._log.error("Cannot take a connection over: %s", error)
             return True
-        if taken is None:
+        if moved is None:
             return False
-        sock, index = taken
-        listener = self._by_index.get(index)
+        sock = moved.sock
+        listener = self._by_index.get(moved.listener)
         try:
             if listener is None:
                 sock.close()
             else:
-                listener.take(sock, sock.getpeername(), now, kept=True)
+                listener.take(sock, sock.getpeername(), now, received=moved.received)
         except OSError:  # the client has left
             sock.close()
         self._changed()

@@ -25,6 +25,7 @@ READABLE: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
 # connection with a received but unserved request gives its thread away.
 AGAIN: Final = READABLE | select.EPOLLOUT
 DONE: Final = 0  # the connection is over
+ELSEWHERE: Final = -1  # a request has come that the next generation is to answer
 
 _HEAD_READ = 16 * 1024
 _NEVER = float("inf")
@@ -34,26 +35,28 @@ class Connection(Responder):
     """State of one connection, owned by one thread at a time: whoever took it from its group's `waiting`.
 
     base: the environ that each request's starts from.
-    listener: the index of the listening socket that it came through.
+    listener: the index of the listening socket that it came through. stays: it was to move to the next generation,
+    which could not take it.
     arm: the events that it waits for. since: when it was armed last. ready_since: when it was seen ready while no
     thread took it; only meaningful when later than `since`.
     deadline: when it is closed unless something comes; head_deadline: when the head that has begun must be whole, 0
     while none has begun. All in monotonic seconds.
     """
 
-    __slots__ = ("arm", "base", "deadline", "head_deadline", "listener", "ready_since", "since")
+    __slots__ = ("arm", "base", "deadline", "head_deadline", "listener", "ready_since", "since", "stays")
 
     def __init__(self, service: Service, sock: socket.socket, base: dict[str, Any], peer: str, now: float) -> None:
         super().__init__(service, sock, peer)
         self.base = base
         self.listener = 0
+        self.stays = False
         self.arm = READABLE
         self.since = now
         self.ready_since = 0.0
         self.deadline = self.head_deadline = now + service.head_timeout
 
     def serve(self) -> int:
-        """Serve what has arrived. The events to wait for, or DONE when the connection is over."""
+        """Serve what has arrived. The events to wait for, DONE when the connection is over, or ELSEWHERE."""
         service = self.service
         recv = self.sock.recv
         base = self.base
@@ -80,6 +83,9 @@ class Connection(Responder):
                     buf = buf[2:]
                     continue
                 end = 0  # an empty head, which is refused
+            if service.handover is not None and not self.stays:
+                self.buf = buf
+                return ELSEWHERE
             head = buf[:end]
             environ = base.copy()
             try:
@@ -144,10 +150,13 @@ class Connection(Responder):
     def _late(self) -> ClientTimeout:
         return ClientTimeout(f"The request head was not complete after {self.service.head_timeout:g} s.")
 
-    def kept(self, now: float) -> None:
-        """It was open before and waits for its next request."""
-        self.head_deadline = 0.0
-        self.deadline = now + self.service.keepalive
+    def moved(self, received: bytes, now: float) -> None:
+        """It was open before, in another worker, which received this of its next request."""
+        self.buf = received
+        if b"\r\n\r\n" in received:
+            self.arm, self.deadline, self.head_deadline = AGAIN, _NEVER, 0.0
+        elif not received:
+            self.deadline, self.head_deadline = now + self.service.keepalive, 0.0
 
     # --- ends that others decide
     def expire(self) -> None:

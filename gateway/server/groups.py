@@ -8,6 +8,7 @@ descriptor that meanwhile belongs to another connection, finds either nothing or
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import threading
@@ -15,8 +16,8 @@ from time import monotonic, sleep
 from typing import Final
 
 from gateway.errors import Overloaded
-from gateway.server.connection import DONE, Connection
-from gateway.server.handover import Handover
+from gateway.server.connection import DONE, ELSEWHERE, Connection
+from gateway.server.handover import Moved
 from gateway.server.service import Service
 
 RETRY_AFTER: Final = 1.0  # seconds, told to those who found no thread
@@ -92,6 +93,11 @@ class ThreadGroup:
     def _serve(self, connection: Connection) -> None:
         try:
             events = connection.serve()
+            if events == ELSEWHERE:
+                if self._give(connection):
+                    return
+                connection.stays = True
+                events = connection.serve()
         except BaseException as error:  # whatever it is, it costs this connection and not the thread
             self._drop(connection, error)
             return
@@ -128,24 +134,23 @@ class ThreadGroup:
                 except Exception as error:
                     self._drop(connection, error)
 
-    def hand_over(self, handover: Handover) -> None:
-        """Give the connections away that no thread holds and of which nothing was read."""
-        if self.service.context is not None:
+    def hand_over(self) -> None:
+        """Give the connections away that no thread holds, while there is somebody to give them to."""
+        if self.service.handover is None:
             return
         for connection in list(self.waiting.values()):
-            if connection.buf or not self._claim(connection):
-                continue
-            fd = connection.fd
-            try:
-                self._epoll.unregister(fd)  # closing it is not enough: the new owner keeps the socket open
-            except OSError:
-                connection.close()
-                continue
-            if not handover.give(connection.sock, connection.listener):
-                self.waiting[fd] = connection
-                self._epoll.register(fd, connection.arm)
-                return
-            connection.close()
+            if self._claim(connection) and not self._give(connection):
+                self._put_back(connection, connection.arm)
+
+    def _give(self, connection: Connection) -> bool:
+        """Give a connection away that the caller holds, with what was received on it; False: it stays here."""
+        handover = self.service.handover
+        if handover is None or not handover.give(Moved(connection.sock, connection.listener, connection.buf)):
+            return False
+        with contextlib.suppress(OSError):
+            self._epoll.unregister(connection.fd)  # closing it is not enough: the new owner keeps the socket open
+        connection.close()
+        return True
 
     def refuse_overdue(self, now: float) -> None:
         """503 for the requests that found no thread for `backlog_wait`, oldest first.

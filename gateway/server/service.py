@@ -16,6 +16,7 @@ from gateway.server.http1 import HeadLimits
 
 if TYPE_CHECKING:
     from gateway.server.connection import Connection
+    from gateway.server.handover import Handover
     from gateway.server.linger import Lingerer
     from gateway.server.plan import WorkerPlan
 
@@ -32,6 +33,7 @@ class Service:
     closing: how many of the next answers say `Connection: close`: infinitely many when the worker leaves or keeps no
     connections (keepalive 0), some when it has more of them than its share, else 0. Threads count it down without a
     lock; one more or less does not matter.
+    handover: where connections go while the worker makes way for the next generation, else None.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Service:
         self.application = application
         self.log = log
         self.closing = 0.0 if plan.keepalive else float("inf")
+        self.handover: Handover | None = None
         self.connections: dict[int, Connection] = {}
         self.epoll = select.epoll()
         self._refused: Callable[[Refusal, Plane, str, bytes], Answer] | None = getattr(application, "refused", None)

@@ -19,7 +19,6 @@ from gateway.exchange import Plane
 from gateway.server import pinning
 from gateway.server.acceptor import Acceptor, Listener
 from gateway.server.balance import Balance
-from gateway.server.client import PARK
 from gateway.server.groups import ThreadGroup
 from gateway.server.linger import Lingerer
 from gateway.server.plan import WorkerPlan, from_gunicorn
@@ -171,23 +170,21 @@ class Serving:
     def leave(self) -> None:
         """Finish what is under way: accept no more, answer what still comes with `Connection: close`.
 
-        On a reload idle connections go to the workers that serve now. Those that cannot (TLS) stay until their time is
-        over or the client closes them, for only then no request can be on its way; on a stop they get STOP_LINGER. A
-        stop may come during the drain of a reload. On a stop the internal listener stays open as long as there are
-        external connections: the backends of their requests may call in, and /readyz says why nobody else should.
+        On a reload connections go to the workers that serve now, as soon as no request is answered on them. Those that
+        cannot (TLS) stay until their time is over or the client closes them, for only then no request can be on its
+        way; on a stop they get STOP_LINGER. A stop may come during the drain of a reload. On a stop the internal
+        listener stays open as long as there are external connections: the backends of their requests may call in, and
+        /readyz says why nobody else should.
         """
         plan = self._plan
         self._acceptor.stop()
+        reloading = plan.reloading()
         for group in self._groups.values():
             group.service.closing = _FOREVER
             group.service.parked = -1
-        if plan.reloading():
-            self._hand_over()
-            # A thread may be parked on an idle connection. Once it is back nothing new is answered by this generation.
-            parked_until = monotonic() + 2 * PARK
-            while (left := parked_until - monotonic()) > 0:  # one turn may be short: the signal itself ends it
-                self.turn(left)
-            self._hand_over()
+            if reloading and group.service.context is None:
+                group.service.handover = plan.handover  # from here on requests go to the next generation
+            group.hand_over()
         plan.closed()
         self._worker.log.info("Leaving when %d open connections are done", self.connections())
         until = monotonic() + plan.reload_drain
@@ -197,25 +194,22 @@ class Serving:
             if not stopping and not (plan.reloading() and self._worker.ppid == os.getppid()):
                 stopping = True
                 now = monotonic()
+                for group in self._groups.values():
+                    group.service.handover = None
                 self._acceptor.accept_waiting(now)
                 self._acceptor.close("external")
                 self._acceptor.start(self._epoll)
                 idle_until, until = now + STOP_LINGER, now + plan.graceful_timeout
             if stopping and not ("external" in self._groups and self._groups["external"].service.connections):
                 self._acceptor.close("internal")
-            if not stopping:
-                self._hand_over()
+            for group in self._groups.values():
+                group.hand_over()
             if not self.connections() and not len(self._lingerer):
                 return
             if monotonic() >= until:
                 self._worker.log.warning("Leaving with %d connections open, their time is over", self.connections())
                 return
             self.turn(_LEAVING_TICK, idle_until)
-
-    def _hand_over(self) -> None:
-        if self._plan.handover is not None:
-            for group in self._groups.values():
-                group.hand_over(self._plan.handover)
 
     def close(self) -> None:
         """End all threads that can be ended. What is still open is reset: a cut answer must not look whole."""

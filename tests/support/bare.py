@@ -1,7 +1,8 @@
 """The least that a gateway's master and workers can serve: `gunicorn tests.support.bare:app` instead of gateway.wsgi.
 
 For tests of processes, signals and reloads that a broken route must not fail. It answers every path with what its
-worker is, and obeys: /sleep/SECONDS, and `setup: tests.support.bare:NAME` for how its start goes wrong.
+worker is, and obeys: /sleep/SECONDS before the answer, /stream/SECONDS within it, and
+`setup: tests.support.bare:NAME` for how its start goes wrong.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gateway.config.model import Config
@@ -49,6 +50,9 @@ class BareApplication:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         page = self.runtime.page
         path = environ["PATH_INFO"]
+        if path.startswith("/stream/"):
+            start_response("200 OK", [("Content-Length", "8")])
+            return self._stream(float(path.removeprefix("/stream/")))
         if path.startswith("/sleep/"):
             time.sleep(float(path.removeprefix("/sleep/")))
         told = {
@@ -73,6 +77,12 @@ class BareApplication:
             [("Content-Type", "application/json"), ("Content-Length", str(len(body)))],
         )
         return [body]
+
+    @staticmethod
+    def _stream(seconds: float) -> Iterator[bytes]:
+        yield b"begin"
+        time.sleep(seconds)
+        yield b"end"
 
 
 app = BareApplication()

@@ -16,6 +16,7 @@ from gateway.server import groups
 from gateway.server.client import prepare
 from gateway.server.connection import AGAIN, READABLE, Connection
 from gateway.server.groups import ThreadGroup
+from gateway.server.handover import Handover
 from gateway.server.linger import Lingerer
 from gateway.server.plan import WorkerPlan
 from gateway.server.service import Service
@@ -312,3 +313,97 @@ def test_stopping_resets_what_is_open() -> None:
         eventually(lambda: not one.service.connections)
         assert wire._until_end()
         wire.sock.close()
+
+
+# --- making way for the next generation
+@contextmanager
+def making_way(one: ThreadGroup) -> Iterator[Handover]:
+    handover = Handover()
+    one.service.closing = float("inf")
+    one.service.handover = handover
+    try:
+        yield handover
+    finally:
+        one.service.handover = None
+        handover.close()
+
+
+def received(handover: Handover, count: int) -> list[bytes]:
+    """What arrived with the next connections."""
+    found = []
+    for _ in range(count):
+        moved = eventually(handover.take)
+        moved.sock.close()
+        found.append(moved.received)
+    assert handover.take() is None
+    return found
+
+
+def test_connections_that_no_thread_holds_move_with_what_was_received() -> None:
+    with group() as one:
+        wires = [connect(one) for _ in range(3)]
+        wires[2][0].send("GET / HT")
+        eventually(lambda: one.waiting.get(wires[2][1].fd) is wires[2][1] and wires[2][1].buf)
+        with making_way(one) as handover:
+            one.hand_over()
+            assert not one.waiting
+            assert not one.service.connections
+            for wire, _ in wires:
+                assert wire.silent(0.05)  # neither answered nor closed
+            assert sorted(received(handover, 3)) == [b"", b"", b"GET / HT"]
+        for wire, _ in wires:
+            wire.sock.close()
+
+
+def test_a_request_that_comes_while_making_way_moves_unanswered() -> None:
+    served: list[str] = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        served.append("here")
+        return hello(environ, start_response)
+
+    with group(application) as one:
+        wire, _ = connect(one)
+        with wire, making_way(one) as handover:
+            wire.send(HELLO + b"GET /ne")
+            assert received(handover, 1) == [HELLO + b"GET /ne"]
+    assert served == []
+
+
+def test_a_connection_moves_once_the_answer_on_it_is_complete() -> None:
+    begun, gate = threading.Event(), threading.Event()
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", "10")])
+
+        def pieces() -> Iterator[bytes]:
+            yield b"first"
+            begun.set()
+            gate.wait(5)
+            yield b"later"
+
+        return pieces()
+
+    with group(application) as one:
+        wire, _ = connect(one)
+        with wire:
+            wire.send(HELLO)
+            assert begun.wait(5)
+            with making_way(one) as handover:
+                one.hand_over()
+                assert handover.take() is None
+                gate.set()
+                assert wire.answer().body == b"firstlater"
+                wire.send(HELLO)
+                assert received(handover, 1) == [HELLO]
+
+
+def test_what_cannot_move_is_answered_here_and_ended() -> None:
+    with group() as one:
+        wire, _ = connect(one)
+        with wire, making_way(one) as handover:
+            handover.close()  # as good as full
+            one.hand_over()
+            assert len(one.waiting) == 1
+            wire.send(HELLO)
+            assert wire.answer().value("Connection") == "close"

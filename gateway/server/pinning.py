@@ -1,4 +1,4 @@
-"""Which CPUs there are for the workers, and which one each worker is pinned to.
+"""Which CPUs there are for the workers, which one each worker is pinned to, and how its threads take turns there.
 
 Threads that share one interpreter lock and run on two CPUs fight over it: a worker that is pinned to one CPU serves
 nearly twice the requests. With a cgroup CPU quota there is no pinning by itself: the kernel stops the whole group when
@@ -71,6 +71,18 @@ def cpu_for(
 def pin(cpu: int) -> None:
     """Keep this process, and the threads it starts from now on, on one CPU. OSError when it may not run there."""
     os.sched_setaffinity(0, {cpu})
+
+
+def take_turns() -> None:
+    """Let no thread of this process interrupt another one when it is woken (SCHED_BATCH, sched(7)).
+
+    A thread whose socket has become ready can do nothing before it has the interpreter lock, which the interrupted one
+    holds: each such interruption costs two switches for nothing. Shares of CPU time stay as they are. Threads started
+    from now on do the same. Without effect where the kernel has no such policy or does not allow it.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _up(mount: Path, group: str) -> list[Path]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.server import pinning
+from tests.support.engines import Worker
 
 
 def files(root: Path, contents: dict[str, str]) -> Path:
@@ -94,3 +96,15 @@ def test_a_worker_gets_a_cpu_where_there_is_one_for_each(
 def test_the_affinity_is_this_processs() -> None:
     assert pinning.affinity()
     assert pinning.cpu_for(0, 1, True) == pinning.affinity()[0]
+
+
+def test_threads_take_turns_without_interrupting_each_other() -> None:
+    def policy() -> int:
+        pinning.take_turns()
+        return os.sched_getscheduler(0)
+
+    worker = Worker(policy)  # a process of its own: the tests' stays as it is
+    try:
+        assert worker.result() == os.SCHED_BATCH
+    finally:
+        worker.close()

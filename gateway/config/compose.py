@@ -21,6 +21,7 @@ from .problems import Problem, render_path, shown_key
 DEEPEST = 32  # levels of lists and mappings; the model has 8
 MOST_ALIASED = 100_000  # nodes that all aliases together stand for
 
+_TOO_DEEP = "maximum nesting depth"  # in libyaml's words
 _TAG = "a tag (!…): the configuration has none; quote a text that begins with !"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -81,6 +82,8 @@ class Composer:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            if _TOO_DEEP in str(error.problem):  # libyaml 0.2.6 and later stop by themselves, before our look at it
+                raise self._refused(f"nested deeper than {DEEPEST} levels", line, column) from None
             hint = "; within [] and {} a ${…} needs quotes" if "${" in _line(text, line) else ""
             raise self._refused(f"not YAML: {_phrase(error)}{hint}", line, column) from None
         except yaml.YAMLError:

@@ -226,7 +226,8 @@ def test_paths_are_relative_to_the_folder_of_the_file(tmp_path: Path, monkeypatc
         (b"\x00" * 4096, "not a text file", (1, 1)),
         (b"version: 1\nsetup: a\x07b", "not a text file", (2, 9)),
         ("version: 1".encode("utf-16"), "not UTF-8", (1, 1)),
-        (b"a: " + b"[" * 50_000, "nested deeper", (1, 35)),
+        (b"a: " + b"[" * 50 + b"]" * 50, "nested deeper", (1, 35)),
+        (b"[" * 50_000, "nested deeper", (1, 33)),
     ],
 )
 def test_what_is_no_configuration_is_told_with_its_place(
@@ -238,7 +239,9 @@ def test_what_is_no_configuration_is_told_with_its_place(
         load(path)
     (problem,) = refused.value
     assert why in problem.why
-    assert (problem.line, problem.column) == pytest.approx(place, abs=1)
+    assert problem.line == place[0]
+    # libyaml 0.2.6 and later stop at a depth of their own, before ours is reached
+    assert problem.column == pytest.approx(place[1], abs=1) or (problem.column == 1001 and len(content) > 1000)
     assert problem.file == str(path)
 
 

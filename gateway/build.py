@@ -101,7 +101,9 @@ def build(config: Config, runtime: Runtime) -> Gateway:
         "routing": _router(config, engine, registry),
         "body": BodyLimit(config.server.max_request_body),
         "upstream": Attempts(
-            Eligible(registry, shared.breakers, shared.inflight, Balancing(engine).of), shared.inflight, clock
+            Eligible(registry, shared.breakers, shared.inflight, Balancing(engine, shared.inflight).of),
+            shared.inflight,
+            clock,
         ),
     }
     forward = Forward(sessions, pseudonym(binds))

@@ -63,11 +63,11 @@ class Exchange:
         "environ", "plane", "method", "raw_path", "query", "headers", "body", "content_length", "chunked", "received",
         "peer",
         # edge: who is the client
-        "client", "scheme", "host", "trusted", "request_id", "path",
+        "client", "scheme", "host", "trusted", "request_id", "path", "principal",
         # routing: what is wanted
         "route", "variables", "service_name", "target",
         # upstream: who answers, until when
-        "service", "instance", "attempts", "deadline", "timeouts",
+        "service", "instance", "attempts", "tried", "deadline", "timeouts",
         # forward: the body on its way up
         "upload",
         # the record: what happened
@@ -92,6 +92,7 @@ class Exchange:
         self.trusted = False  # the peer is one of server.trusted_proxies
         self.request_id = ""
         self.path = ""
+        self.principal: str | None = None  # who the client proved to be; None: nobody in particular
         self.route: Any = None  # routing.table.Match's route
         self.variables: Mapping[str, str] = {}
         self.service_name: str | None = None
@@ -99,6 +100,7 @@ class Exchange:
         self.service: Any = None
         self.instance: Any = None
         self.attempts = 0
+        self.tried: tuple[str, ...] = ()  # keys of the instances that failed this request before
         self.deadline = 0.0
         self.timeouts: Any = None  # config.model.Timeouts in force
         self.upload: Any = None  # forward.upload.Upload; `replayable` tells whether another attempt can send it again

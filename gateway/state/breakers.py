@@ -224,8 +224,11 @@ class Permit:
         self.stamp = stamp
         self.generation = generation
 
-    def done(self, ok: bool | None) -> None:
-        """How it ended: True, False, or None when nothing was learnt about the instance (the client left)."""
+    def done(self, ok: bool | None, seconds: float | None = None) -> None:
+        """How it ended: True, False, or None when nothing was learnt about the instance (the client left).
+
+        seconds: from the attempt's begin to its answer's head, or to its failure; None: not known.
+        """
         if ok:
             if self.stamp == self.breaker.record.stamp():
                 return  # no failure on record: nothing to take back
@@ -246,5 +249,5 @@ class Probe(Permit):
         self._slot = admission.slot
         self._deadline = admission.until
 
-    def done(self, ok: bool | None) -> None:
+    def done(self, ok: bool | None, seconds: float | None = None) -> None:
         self.breaker.report(self, ok, self._slot, self._deadline)

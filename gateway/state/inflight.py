@@ -6,6 +6,7 @@ A dead worker's requests in flight are gone with it; requests so far stay.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .engines import Engine
@@ -38,6 +39,18 @@ class InFlight:
     def requests_of(self, key: str) -> int:
         """Requests sent to the instance with this key, over all workers, since the gateway started."""
         return self._kept.total(self._kept.column(key))
+
+    def read_in_flight(self, keys: Sequence[str]) -> Callable[[], list[int]]:
+        """What tells the requests in flight to each of these instances, in their order, whenever it is called.
+
+        Good while the instances are there: a balancer asks for it when its eligible set is made."""
+        columns = [self._held.column(key) for key in keys]
+        return lambda: self._held.totals(columns)
+
+    def read_requests(self, keys: Sequence[str]) -> Callable[[], list[int]]:
+        """The same for requests so far."""
+        columns = [self._kept.column(key) for key in keys]
+        return lambda: self._kept.totals(columns)
 
     def forget(self, key: str) -> None:
         """Give back the columns of an instance that is gone."""

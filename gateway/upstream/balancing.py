@@ -6,25 +6,32 @@ from itertools import count
 
 from gateway import plugin
 from gateway.errors import StoreFull
-from gateway.state.engines import Engine
+from gateway.state.engines import Engine, Record
+from gateway.state.operations.level import LIFT
 from gateway.state.operations.sequence import NEXT
 from gateway.state.registry import ServiceView
 
 from . import balancers
-from .balancers import Balancer, Cursor
+from .balancers import Balancer, Cursor, Loads
 
 
 class Balancing:
     """Imports every kind of balancer when it is made, so that no request waits for an import."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, loads: Loads) -> None:
         self._engine = engine
+        self._loads = loads
         self._kinds = {name: plugin.load(balancers, name) for name in plugin.kinds(balancers)}
 
     def of(self, view: ServiceView) -> Balancer:
         """A balancer of the kind that the service's settings name. KeyError when there is no such kind."""
-        made: Balancer = self._kinds[view.settings.balancer].build(view.settings, cursor=self._cursor(view.name))
+        made: Balancer = self._kinds[view.settings.balancer].build(
+            view.settings, cursor=self._cursor(view.name), loads=self._loads, level=self._level
+        )
         return made
+
+    def _level(self, key: str) -> Record:
+        return self._engine.record(LIFT, f"level/{key}")
 
     def _cursor(self, service: str) -> Cursor:
         record = self._engine.record(NEXT, f"balancer/{service}")

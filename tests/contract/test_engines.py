@@ -409,6 +409,16 @@ def test_all_threads_of_a_worker_count_exactly_without_a_lock(engine: Engine) ->
 
 
 @pytest.mark.parametrize("held", [False, True])
+def test_totals_are_the_totals_of_each(engine: Engine, held: bool) -> None:
+    counters = engine.counters("several", held=held)
+    columns = [counters.column(key) for key in "abc"]
+    for amount, column in enumerate(columns):
+        counters.row[column] += amount
+    assert counters.totals(columns) == [counters.total(column) for column in columns] == [0, 1, 2]
+    assert counters.totals([]) == []
+
+
+@pytest.mark.parametrize("held", [False, True])
 def test_a_released_column_that_is_used_again_begins_at_zero(engine: Engine, clock: FakeClock, held: bool) -> None:
     counters = engine.counters("some", held=held)
     first = counters.column("first")

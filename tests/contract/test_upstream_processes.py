@@ -41,7 +41,7 @@ class Gateway:
         clock = SystemClock()
         breakers, self.inflight = Breakers(engine, clock, ()), InFlight(engine)
         self.registry = Registry(engine, clock, services, Defaults())
-        eligible = Eligible(self.registry, breakers, self.inflight, Balancing(engine).of)
+        eligible = Eligible(self.registry, breakers, self.inflight, Balancing(engine, self.inflight).of)
         self.stage = Attempts(eligible, self.inflight, clock)
         self.reached: list[str] = []
 

@@ -12,6 +12,7 @@ Times are seconds of the engine's clock.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from gateway.state.operations import Operation, Result, State
@@ -67,6 +68,9 @@ class Counters(Protocol):
 
     def total(self, column: int) -> int:
         """The sum over all workers; of held counters over those that live (a dead one counts for a second at most)."""
+
+    def totals(self, columns: Sequence[int]) -> list[int]:
+        """`total` of each, read one after the other: cheaper than one call a column, and as exact."""
 
     def release(self, key: str) -> None:
         """Give the column back. What is still added to it reaches nobody: it rests before it is used again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import count
 from threading import Lock
 from typing import Any
@@ -223,6 +224,10 @@ class MemoryCounters:
     def total(self, column: int) -> int:
         value: int = self.row[column]
         return value - self._base.get(column, 0)
+
+    def totals(self, columns: Sequence[int]) -> list[int]:
+        row, base = self.row, self._base
+        return [row[column] - base.get(column, 0) for column in columns]
 
     def release(self, key: str) -> None:
         with self._lock:

@@ -4,6 +4,10 @@ A balancer never asks whether an instance may be picked: it gets only those that
 A file defines `build(settings, **deps) -> Balancer`; settings is the service's `config.model.Service`, deps are
 
 - `cursor`: a callable that gives the next number of the service, 0, 1, 2 …, never the same one twice on this node.
+- `loads`: what the instances are doing, over all workers of the node; a `Loads`.
+- `level`: makes the node's record of where an instance began, by its key; see `least_requests`.
+
+A chooser may return an instance that failed this request before (`exchange.tried`): then others are asked for.
 """
 
 from __future__ import annotations
@@ -16,6 +20,14 @@ from gateway.state.registry import Instance
 
 Cursor = Callable[[], int]
 Chooser = Callable[[Exchange], Instance]
+
+
+class Loads(Protocol):
+    """Each call makes a reader of the instances with these keys, which tells their numbers, in order, as of now."""
+
+    def read_in_flight(self, keys: Sequence[str]) -> Callable[[], list[int]]: ...
+
+    def read_requests(self, keys: Sequence[str]) -> Callable[[], list[int]]: ...
 
 
 class Balancer(Protocol):

@@ -54,7 +54,7 @@ class World:
         self.breakers = Breakers(self.engine, self.clock, [self.events.append])
         self.inflight = InFlight(self.engine)
         self.registry = Registry(self.engine, self.clock, services, Defaults(), gone=self.forget)
-        self.eligible = Eligible(self.registry, self.breakers, self.inflight, Balancing(self.engine).of)
+        self.eligible = Eligible(self.registry, self.breakers, self.inflight, Balancing(self.engine, self.inflight).of)
         self.stage = Attempts(self.eligible, self.inflight, self.clock)
         self.backends: dict[str, Answer | BaseException | Backend] = {}
         self.reached: list[str] = []

@@ -14,7 +14,7 @@ The retired row plays no part in the total of a held column: what a worker held 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 from gateway.clock import Clock
@@ -61,6 +61,22 @@ class Cells:
                     total += words[self._rows + slot * COLUMNS + column]
             if words[FOLD] == fold:
                 return total - int(words[self._bases + column])
+
+    def totals(self, columns: Sequence[int], held: bool) -> list[int]:
+        words, bases = self._words, self._bases
+        while True:
+            fold = words[FOLD]
+            folded = (fold & 0xFFFF) - 1
+            rows = [self._rows + slot * COLUMNS for slot in self._workers.present() if slot != folded]
+            if not held:
+                rows.append(self._retired + ((fold >> 16) & 1) * COLUMNS)
+            if len(rows) == 1:
+                (row,) = rows
+                found = [words[row + column] - words[bases + column] for column in columns]
+            else:
+                found = [sum([words[row + column] for row in rows]) - words[bases + column] for column in columns]
+            if words[FOLD] == fold:
+                return found
 
     def releases(self) -> int:
         """Changes whenever a column that was known may belong to another key."""
@@ -204,6 +220,10 @@ class NodeCounters:
     def total(self, column: int) -> int:
         self._sweep_if_due()
         return self._cells.total(column, self.held)
+
+    def totals(self, columns: Sequence[int]) -> list[int]:
+        self._sweep_if_due()
+        return self._cells.totals(columns, self.held)
 
     def release(self, key: str) -> None:
         self._cells.release(self._prefix + key.encode())

@@ -239,9 +239,9 @@ def test_what_is_no_configuration_is_told_with_its_place(
         load(path)
     (problem,) = refused.value
     assert why in problem.why
-    assert problem.line == place[0]
+    found = (problem.line, problem.column)
     # libyaml 0.2.6 and later stop at a depth of their own, before ours is reached
-    assert problem.column == pytest.approx(place[1], abs=1) or (problem.column == 1001 and len(content) > 1000)
+    assert found == pytest.approx(place, abs=1) or (found == (1, 1001) and len(content) > 1000)
     assert problem.file == str(path)
 
 

@@ -1,0 +1,106 @@
+"""The same instance for the same key: by client, header, cookie, parameter, path or principal; see `hashing` for how.
+
+An instance is known to the ring by its service and id, not by its address: one that moves keeps its keys.
+
+A request that has neither the key nor the fallback's is hashed by its number in the service's order, so that such
+requests are spread by the weights.
+
+Bounded load (Mirrokni, Thorup, Zadimoghaddam, SODA 2018): with a factor c no instance gets a request that would bring
+it beyond ceil(c · m · w / W), where m are the requests in flight to all that may be picked, this one included, w is its
+weight and W the sum of theirs. A key whose instance is full goes to the next one of its ring that is not, which is the
+same one each time. The bounds add up to at least m, so somebody always has room. Requests that are picked at the same
+moment do not see each other. An idle instance is never full: only where the key's own one is busy are the counts of all
+read, and then a pick costs as much as there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from gateway.config.model import Hash, Service
+from gateway.exchange import Exchange
+from gateway.state.registry import Instance
+from gateway.upstream.hashing import Ring, probes_of
+from gateway.upstream.keys import Key, key_of, with_fallback
+
+from . import Balancer, Chooser, Cursor, Loads
+
+_DEFAULT = Hash(key="client_ip")  # a route may name this balancer where its service has no `hash`
+
+
+class ConsistentHash:
+    def __init__(self, settings: Hash, cursor: Cursor, loads: Loads) -> None:
+        key = key_of(settings.key)
+        self._key: Key = key if settings.fallback is None else with_fallback(key, key_of(settings.fallback))
+        self._factor = settings.bounded_load
+        self._cursor = cursor
+        self._loads = loads
+        self._ring: Ring | None = None  # of the set prepared last; changed in `prepare` alone
+
+    def prepare(self, instances: Sequence[Instance]) -> Chooser:
+        if len(instances) == 1:
+            only = instances[0]
+            return lambda exchange: only
+        weights = {_identity(instance): instance.weight for instance in instances}
+        ring = self._ring = Ring(weights) if self._ring is None else self._ring.over(weights)
+        owners: list[Instance | None] = [None] * len(ring.places)
+        for instance in instances:
+            owners[ring.places[_identity(instance)]] = instance
+        bounds = None if self._factor is None else Bounds(instances, self._factor, self._loads)
+        key, cursor, nearest = self._key, self._cursor, ring.nearest
+
+        def choose(exchange: Exchange) -> Instance:
+            text = key(exchange)
+            probes = probes_of(str(cursor()) if text is None else text)
+            instance = owners[nearest(probes)]
+            if instance is not None and not exchange.tried and (bounds is None or bounds.idle(instance)):
+                return instance
+            return farther(probes, exchange.tried)
+
+        def farther(probes: tuple[int, ...], tried: Sequence[str]) -> Instance:
+            full: frozenset[str] = frozenset() if bounds is None else bounds.full()
+            open_ = [instance is not None and instance.key not in full for instance in owners]
+            fresh = [
+                ok and owner is not None and owner.key not in tried for ok, owner in zip(open_, owners, strict=True)
+            ]
+            place = ring.nearest_of(probes, fresh)
+            if place is None:
+                place = ring.nearest_of(probes, open_)
+            found = None if place is None else owners[place]
+            return found if found is not None else instances[0]
+
+        return choose
+
+
+class Bounds:
+    """How many requests each of these instances may have in flight: `factor` times its share."""
+
+    def __init__(self, instances: Sequence[Instance], factor: float, loads: Loads) -> None:
+        exact = Fraction(factor).limit_denominator(1_000_000)  # 1.1 as it was written, not the float next to it
+        self._of_all, self._of_one = exact.numerator, exact.denominator * sum(one.weight for one in instances)
+        self._instances = instances
+        self._read = loads.read_in_flight([one.key for one in instances])
+        self._read_one = {one.key: loads.read_in_flight([one.key]) for one in instances}
+
+    def idle(self, instance: Instance) -> bool:
+        """Whether nothing is in flight to it: then one more is within any bound."""
+        return self._read_one[instance.key]() == [0]
+
+    def full(self) -> frozenset[str]:
+        """Keys of the instances that one request more would bring beyond their bound. n + 1 > ceil(x) is n >= x."""
+        counts = self._read()
+        most = self._of_all * (sum(counts) + 1)
+        return frozenset(
+            one.key
+            for one, count in zip(self._instances, counts, strict=True)
+            if count * self._of_one >= most * one.weight
+        )
+
+
+def _identity(instance: Instance) -> str:
+    return f"{instance.service}/{instance.id}"
+
+
+def build(settings: Service, *, cursor: Cursor, loads: Loads, **deps: object) -> Balancer:
+    return ConsistentHash(settings.hash or _DEFAULT, cursor, loads)

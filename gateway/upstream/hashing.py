@@ -16,6 +16,9 @@ members means nothing, and every process, now and later, comes to the same ring.
 Scale. More than 262,144 points (weights that add up to more than 2,048) would cost more memory and time than they are
 worth. Beyond that all members have half, a quarter … of their points, and at least one. The scale follows from the
 weights alone, so that all agree. Where the sum crosses such a bound, keys move between members that stay, once.
+
+Look-ups. Points are evenly spread, so the circle is cut into arcs of 64 points or so, and only the arc of the probe is
+searched: six steps, whatever the ring holds.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b, shake_128
+from itertools import repeat
 from struct import Struct, unpack
 from typing import Any
 
@@ -31,6 +35,8 @@ POINTS = 128  # of a member, for each unit of its weight
 PROBES = 4
 MAX_POINTS = 2**18
 _FEW = 512  # points: so many are put into place one by one in less time than sorting all anew takes
+
+_ARC_BITS = 6  # of the number of points in an arc
 
 _CIRCLE = 2**64
 _WORD = _CIRCLE - 1
@@ -55,7 +61,7 @@ def scale_of(weights: Mapping[str, int]) -> int:
 class Ring:
     """Members by identity, with their weights. Immutable. places: of each member, which is what look-ups answer."""
 
-    __slots__ = ("_owners", "_points", "_scale", "_weights", "places")
+    __slots__ = ("_arcs", "_owners", "_points", "_scale", "_shift", "_weights", "places")
 
     def __init__(self, weights: Mapping[str, int]) -> None:
         self._weights = dict(weights)
@@ -63,10 +69,11 @@ class Ring:
         self.places = {identity: place for place, identity in enumerate(weights)}
         owner: dict[int, int] = {}  # two members at one point: once in a billion rings of a thousand
         for identity, weight in weights.items():
-            owner.update(dict.fromkeys(_points_of(identity, weight, self._scale), self.places[identity]))
+            owner.update(zip(_points_of(identity, weight, self._scale), repeat(self.places[identity]), strict=False))
         points = sorted(owner)
         self._points = array("Q", points)
         self._owners = array("I", map(owner.__getitem__, points))
+        self._cut()
 
     def over(self, weights: Mapping[str, int]) -> Ring:
         """A ring that serves these members, with as little work as can be.
@@ -86,10 +93,11 @@ class Ring:
 
     def nearest(self, probes: Probes) -> int:
         """The place of the member to which a key with these probes belongs, if all are served."""
-        points, count = self._points, len(self._points)
+        points, arcs, shift, count = self._points, self._arcs, self._shift, len(self._points)
         best, found = _CIRCLE, 0
         for probe in probes:
-            at = bisect_left(points, probe)
+            arc = probe >> shift
+            at = bisect_left(points, probe, arcs[arc], arcs[arc + 1])
             if at == count:
                 at = 0
             distance = (points[at] - probe) & _WORD
@@ -97,10 +105,10 @@ class Ring:
                 best, found = distance, at
         return self._owners[found]
 
-    def nearest_of(self, probes: Probes, served: Sequence[Any]) -> int | None:
-        """The same, passing over members whose entry in `served`, by place, is false; None when all are."""
+    def nearest_of(self, probes: Probes, served: Sequence[Any]) -> int:
+        """The same, passing over members whose entry in `served`, by place, is None or False; one is not at least."""
         points, owners, count = self._points, self._owners, len(self._points)
-        best, found = _CIRCLE, None
+        best, found = _CIRCLE, 0
         for probe in probes:
             at = bisect_left(points, probe)
             for step in range(at, at + count):
@@ -113,6 +121,12 @@ class Ring:
                     break
         return found
 
+    def _cut(self) -> None:
+        """Arcs: where the points of each begin, and where those of the last end."""
+        bits = max(0, len(self._points).bit_length() - _ARC_BITS)
+        self._shift = 64 - bits
+        self._arcs = [bisect_left(self._points, arc << self._shift) for arc in range(1 << bits)] + [len(self._points)]
+
     def _with(self, joining: Mapping[str, int]) -> Ring:
         ring = Ring.__new__(Ring)
         ring._scale = self._scale
@@ -124,6 +138,7 @@ class Ring:
                 at = bisect_left(points, point)
                 points.insert(at, point)
                 owners.insert(at, ring.places[identity])
+        ring._cut()
         return ring
 
     def __repr__(self) -> str:

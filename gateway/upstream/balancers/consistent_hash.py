@@ -21,7 +21,7 @@ from fractions import Fraction
 from gateway.config.model import Hash, Service
 from gateway.exchange import Exchange
 from gateway.state.registry import Instance
-from gateway.upstream.hashing import Ring, probes_of
+from gateway.upstream.hashing import Probes, Ring, probes_of
 from gateway.upstream.keys import Key, key_of, with_fallback
 
 from . import Balancer, Chooser, Cursor, Loads
@@ -53,22 +53,18 @@ class ConsistentHash:
         def choose(exchange: Exchange) -> Instance:
             text = key(exchange)
             probes = probes_of(str(cursor()) if text is None else text)
-            instance = owners[nearest(probes)]
-            if instance is not None and not exchange.tried and (bounds is None or bounds.idle(instance)):
-                return instance
-            return farther(probes, exchange.tried)
+            instance = owners[nearest(probes)] or owners[ring.nearest_of(probes, owners)]
+            if instance is None or exchange.tried or (bounds is not None and not bounds.idle(instance)):
+                return farther(probes, exchange.tried)
+            return instance
 
-        def farther(probes: tuple[int, ...], tried: Sequence[str]) -> Instance:
+        def farther(probes: Probes, tried: Sequence[str]) -> Instance:
             full: frozenset[str] = frozenset() if bounds is None else bounds.full()
-            open_ = [instance is not None and instance.key not in full for instance in owners]
-            fresh = [
-                ok and owner is not None and owner.key not in tried for ok, owner in zip(open_, owners, strict=True)
-            ]
-            place = ring.nearest_of(probes, fresh)
-            if place is None:
-                place = ring.nearest_of(probes, open_)
-            found = None if place is None else owners[place]
-            return found if found is not None else instances[0]
+            with_room = [owner if owner is not None and owner.key not in full else None for owner in owners]
+            untried = [owner if owner is not None and owner.key not in tried else None for owner in with_room]
+            among = next(some for some in (untried, with_room, owners) if any(some))
+            found = among[ring.nearest_of(probes, among)]
+            return instances[0] if found is None else found  # it never is: one of them is served
 
         return choose
 

@@ -164,7 +164,7 @@ def _stores(config: Config, runtime: Runtime, clock: Clock) -> stores.Stores:
     engine: Engine = plugin.load(engines, config.state.engine).build(
         config.state, clock=clock, segment_fd=runtime.segment_fd, slot=runtime.slot
     )
-    breakers = Breakers(engine, clock)
+    breakers = Breakers(engine, clock, peers=lambda service: _keys(registry, service))
     inflight = InFlight(engine)
 
     def gone(key: str) -> None:
@@ -174,6 +174,11 @@ def _stores(config: Config, runtime: Runtime, clock: Clock) -> stores.Stores:
     registry = Registry(engine, clock, config.services, config.defaults, gone=gone)
     stores.current = stores.Stores(engine, registry, breakers, inflight)
     return stores.current
+
+
+def _keys(registry: Registry, service: str) -> list[str]:
+    view = registry.snapshot().services.get(service)
+    return [] if view is None else [one.key for one in view.instances]
 
 
 def _router(config: Config, engine: Engine, registry: Registry) -> Router:

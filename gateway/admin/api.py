@@ -51,10 +51,15 @@ class Api:
 
 
 class Request(NamedTuple):
-    """A call that may be made. variables: of the path, decoded. document: the JSON value of the body, None without."""
+    """A call that may be made. variables: of the path, decoded. document: the JSON value of the body, None without.
+
+    client: the caller's address. with_token: a token was needed and came.
+    """
 
     variables: Mapping[str, str]
     document: Any
+    client: str = ""
+    with_token: bool = False
 
 
 class Reply(NamedTuple):

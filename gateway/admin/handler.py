@@ -100,9 +100,9 @@ class Admin:
         if call is None:
             detail = f"{resource.path} takes {resource.allow}"
             raise MethodNotAllowed(detail, headers=[("Allow", resource.allow)])
-        self._guard.check_token(exchange, call.access)
+        with_token = self._guard.check_token(exchange, call.access)
         content = None if call.body is None else receive(exchange)
-        return _answer(call.run(self._api, Request(variables, content)), exchange.method)
+        return _answer(call.run(self._api, Request(variables, content, exchange.client, with_token)), exchange.method)
 
 
 def _openapi_call(calls: Sequence[Call]) -> Call:

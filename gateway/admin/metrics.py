@@ -10,7 +10,7 @@ from gateway.telemetry.metrics import CONTENT_TYPE, Gauge, Metrics
 from .api import Api, Reply, Request
 from .views import breaker_status
 
-_PHASES = {"closed": 0, "half_open": 1, "open": 2}
+_PHASES = {"closed": 0, "forced_closed": 0, "disabled": 0, "half_open": 1, "open": 2, "forced_open": 2}
 _INSTANCE = ("service", "instance")
 
 Samples = Iterator[tuple[tuple[str, ...], float]]
@@ -30,7 +30,12 @@ def gauges(api: Api) -> tuple[Gauge, ...]:
 
     return (
         Gauge("gateway_in_flight", "Requests under way to the instance.", _INSTANCE, lambda: _in_flight(api)),
-        Gauge("gateway_breaker_state", "0 closed, 1 half open, 2 open.", _INSTANCE, lambda: _breakers(api)),
+        Gauge(
+            "gateway_breaker_state",
+            "0 closed, forced closed or disabled, 1 half open, 2 open or forced open.",
+            _INSTANCE,
+            lambda: _breakers(api),
+        ),
         single("gateway_config_generation", "Accepted loads of the configuration.", status.generation),
         single("gateway_config_last_reload_successful", "0 when the last reload was refused.", float(successful)),
         single("gateway_config_reload_failures", "Reloads refused.", status.reload_failures, counter=True),

@@ -20,7 +20,7 @@ from gateway.errors import (
     WrongContentType,
 )
 
-from . import metrics, registering, schemas, views
+from . import metrics, registering, schemas, steering, views
 from .access import Access
 from .api import Api, Reply, Request
 from .schemas import Schema
@@ -74,6 +74,12 @@ CALLS: tuple[Call, ...] = (
     Call(
         method="GET", path="/api/v1/breakers/{service}/{instance}", run=views.breaker, answer=schemas.BREAKER,
         summary="The circuit breaker of one instance.", refusals=(NotFound,),
+    ),
+    Call(
+        method="POST", path="/api/v1/breakers/{service}/{instance}", run=steering.steer_breaker, answer=schemas.BREAKER,
+        summary="Hold a circuit breaker open or closed, switch it off, or reset it to closed with nothing counted.",
+        body=schemas.BREAKER_ACTION,
+        refusals=(InvalidBody, WrongContentType, BodyTooLarge, NotFound, StoreFull),
     ),
     Call(
         method="GET", path="/api/v1/routes", run=views.routes, answer=schemas.ROUTES,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from gateway.config.texts import NAME_PATTERN
+from gateway.state.breakers import Action
 from gateway.state.registration import MAX_TAGS, MAX_TEXT, MAX_WEIGHT
 
 Schema = dict[str, Any]
@@ -71,13 +72,14 @@ BREAKER = _object(
         "service": _TEXT,
         "instance": _TEXT,
         "state": {"enum": ["closed", "open", "half_open", "forced_open", "forced_closed", "disabled"]},
-        "failures": {**_WHOLE, "description": "In a row, or those that opened it."},
+        "failures": {**_WHOLE, "description": "In a row or within the window, or those that opened it."},
         "calls": {**_WHOLE, "description": "Requests sent to the instance so far."},
         "opened_at": _TIME_OR_NULL,
         "half_open_at": _TIME_OR_NULL,
         "generation": {**_WHOLE, "description": "Grows with each change of state."},
     }
 )
+BREAKER_ACTION = _object({"action": {"enum": list(get_args(Action))}}, closed=True)
 BREAKERS = _object({"breakers": _list(BREAKER)})
 ROUTES = _object({"routes": _list({"type": "object"})})
 _RELOAD: Schema = {

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.errors import NotFound
+from gateway.state.breakers import Breaker
 from gateway.state.breakers import Status as BreakerStatus
 from gateway.state.registry import Instance, ServiceView
 from gateway.telemetry.logs import timestamp
 
 from .api import Api, Reply, Request, document
 
-_STATES = {"closed": "up"}  # an instance's word for its breaker's; the others are the same
+# An instance's word for its breaker's; the others are the same.
+_STATES = {"closed": "up", "forced_closed": "up", "disabled": "up", "forced_open": "open"}
+_CAUSES = {"failure_ratio": "too many calls failed", "slow_call": "too many calls were slow"}
 
 
 def health(api: Api, request: Request) -> Reply:
@@ -42,7 +45,7 @@ def service(api: Api, request: Request) -> Reply:
 def breakers(api: Api, request: Request) -> Reply:
     now = api.clock.monotonic()
     told = [
-        _breaker(api, one, status)
+        breaker_document(api, one, status)
         for view in api.registry.snapshot().services.values()
         for one in view.instances
         if (status := breaker_status(api, view, one, now)) is not None
@@ -51,15 +54,8 @@ def breakers(api: Api, request: Request) -> Reply:
 
 
 def breaker(api: Api, request: Request) -> Reply:
-    view = _view(api, request.variables["service"])
-    wanted = request.variables["instance"]
-    for one in view.instances:
-        if one.id == wanted:
-            status = breaker_status(api, view, one, api.clock.monotonic())
-            if status is None:
-                raise NotFound(f"the service {view.name} has no breaker", service=view.name)
-            return document(_breaker(api, one, status))
-    raise NotFound(f"the service {view.name} has no instance {wanted[:128]!a}", service=view.name)
+    _, instance, found = breaker_of(api, request)
+    return document(breaker_document(api, instance, found.status(api.clock.monotonic())))
 
 
 def routes(api: Api, request: Request) -> Reply:
@@ -86,10 +82,27 @@ def _view(api: Api, name: str) -> ServiceView:
     return view
 
 
+def breaker_of(api: Api, request: Request) -> tuple[ServiceView, Instance, Breaker]:
+    """What the path's `service` and `instance` name. Raises NotFound."""
+    view = _view(api, request.variables["service"])
+    wanted = request.variables["instance"]
+    for one in view.instances:
+        if one.id == wanted:
+            handle = _handle(api, view, one)
+            if handle is None:
+                raise NotFound(f"the service {view.name} has no breaker", service=view.name)
+            return view, one, handle
+    raise NotFound(f"the service {view.name} has no instance {wanted[:128]!a}", service=view.name)
+
+
 def breaker_status(api: Api, view: ServiceView, instance: Instance, now: float) -> BreakerStatus | None:
     """None: the service has no breaker."""
-    handle = api.breakers.of(instance, view.settings.breaker)
+    handle = _handle(api, view, instance)
     return None if handle is None else handle.status(now)
+
+
+def _handle(api: Api, view: ServiceView, instance: Instance) -> Breaker | None:
+    return api.breakers.of(instance, view.settings.breaker, view.settings.timeouts.request)
 
 
 def _service(api: Api, view: ServiceView) -> dict[str, Any]:
@@ -111,21 +124,26 @@ def _instance(api: Api, view: ServiceView, instance: Instance, now: float) -> di
         "zone": instance.zone,
         "tags": list(instance.tags),
         "state": "up" if status is None else _STATES.get(status.state, status.state),
-        "reason": None if status is None else _reason(status, now),
+        "reason": None if status is None else _reason(view, status, now),
         "in_flight": api.inflight.in_flight_of(instance.key),
         "requests": api.inflight.requests_of(instance.key),
         "expires_in": None if instance.expires is None else round(max(0.0, instance.expires - now), 3),
     }
 
 
-def _reason(status: BreakerStatus, now: float) -> str | None:
+def _reason(view: ServiceView, status: BreakerStatus, now: float) -> str | None:
     """Why an instance is not up, for people to read."""
+    if status.state == "forced_open":
+        return "forced open by an operator"
     if status.state == "open" and status.half_open_at is not None:
-        return f"{status.failures} failures in a row; half open in {max(0.0, status.half_open_at - now):.1f}s"
+        windowed = view.settings.breaker is not None and view.settings.breaker.window is not None
+        failed = f"{status.failures} failures {'within the window' if windowed else 'in a row'}"
+        why = _CAUSES.get(status.cause, failed)
+        return f"{why}; half open in {max(0.0, status.half_open_at - now):.1f}s"
     return "probes decide whether it comes back" if status.state == "half_open" else None
 
 
-def _breaker(api: Api, instance: Instance, status: BreakerStatus) -> dict[str, Any]:
+def breaker_document(api: Api, instance: Instance, status: BreakerStatus) -> dict[str, Any]:
     """calls: requests sent to the instance so far. opened_at, half_open_at: null while closed."""
     return {
         "service": instance.service,

@@ -8,6 +8,8 @@ from ..model import Breaker, Config
 from ..problems import KeyPath
 from .listeners import files_load, sound_binds
 
+MAX_TIMES = 32  # failures within a window that a breaker's record tells apart
+
 
 def instance_ids_differ(config: Config, document: Document) -> None:
     for name, service in config.services.items():
@@ -46,6 +48,7 @@ def breakers_are_possible(config: Config, document: Document) -> None:
         if breaker.max_open_for is not None and breaker.max_open_for < breaker.open_for:
             document.refuse((*path, "max_open_for"), "shorter than open_for, which doubles up to it")
         _needs_window(breaker, path, document)
+        _counts_fit(breaker, path, document)
 
 
 def _needs_window(breaker: Breaker, path: KeyPath, document: Document) -> None:
@@ -59,6 +62,21 @@ def _needs_window(breaker: Breaker, path: KeyPath, document: Document) -> None:
         document.refuse(
             (*path, "slow_call", "ratio"), "0% would be open from the first call on", allowed="a share above 0%"
         )
+
+
+def _counts_fit(breaker: Breaker, path: KeyPath, document: Document) -> None:
+    """Failures within a window are told apart by their times, of which so many are kept; shares count every call."""
+    if breaker.window is None:
+        return
+    if breaker.failure_ratio is None and breaker.slow_call is None:
+        if breaker.failures > MAX_TIMES:
+            document.refuse(
+                (*path, "failures"), "with window and without failure_ratio or slow_call, more are not told apart",
+                found=document.found(*path, "failures"), allowed=f"a whole number from 1 to {MAX_TIMES}",
+            )  # fmt: skip
+    elif not document.given(*path, "failures"):
+        key = "failure_ratio" if breaker.failure_ratio is not None else "slow_call"
+        document.warn((*path, key), f"failures: {breaker.failures} within the window also opens it; raise failures")
 
 
 def tls_files_load(config: Config, document: Document) -> None:

@@ -44,7 +44,7 @@ def test_a_listener_without_any_call_needs_no_stage():
         ("POST", "/services", "GET, HEAD"),
         ("OPTIONS", "/healthz", "GET, HEAD"),
         ("DELETE", "/api/v1/services/echo", "GET, HEAD"),
-        ("POST", "/api/v1/breakers/echo/inst-1", "GET, HEAD"),
+        ("DELETE", "/api/v1/breakers/echo/inst-1", "GET, HEAD, POST"),
     ],
 )
 def test_another_method_is_refused_with_those_there_are(method, path, allow):

@@ -146,7 +146,8 @@ def test_openapi_describes_every_call_and_what_it_answers(gateway: Gateway):
     calls = {(method, path) for path, found in document["paths"].items() for method in found}
     assert calls == {
         ("post", "/register"), ("delete", "/register"), ("get", "/services"), ("get", "/api/v1/services/{service}"),
-        ("get", "/api/v1/breakers"), ("get", "/api/v1/breakers/{service}/{instance}"), ("get", "/api/v1/routes"),
+        ("get", "/api/v1/breakers"), ("get", "/api/v1/breakers/{service}/{instance}"),
+        ("post", "/api/v1/breakers/{service}/{instance}"), ("get", "/api/v1/routes"),
         ("get", "/api/v1/config"), ("get", "/healthz"), ("get", "/readyz"), ("get", "/metrics"),
         ("get", "/openapi.json"),
     }  # fmt: skip

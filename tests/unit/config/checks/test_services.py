@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.checks.services import MAX_TIMES
+from gateway.state.operations import breaker
 from tests.unit.config.support import config_of, everything_built, problem_of
 
 __all__ = ["everything_built"]
@@ -52,6 +54,7 @@ def test_the_gateway_is_no_backend_of_itself(tmp_path: Path, url: str, own: bool
         ("{slow_call: {over: 1s, ratio: 0%}, window: 3s}", "slow_call.ratio"),
         ("{half_open_probes: 17}", "half_open_probes"),
         ("{failures: 0}", "failures"),
+        ("{failures: 33, window: 3s}", "failures"),
         ("{open_for: 0s}", "open_for"),
         ("{failure_on: []}", "failure_on"),
         ("{failure_on: [4xx]}", "failure_on[0]"),
@@ -61,11 +64,34 @@ def test_breakers_that_could_not_work(tmp_path: Path, everything_built: None, br
     assert problem_of(tmp_path, text(f"{{breaker: {breaker}}}")).path == f"services.echo.breaker.{path}"
 
 
-def test_breakers_that_work(tmp_path: Path, everything_built: None):
-    config_of(
-        tmp_path,
-        text("{breaker: {window: 3s, failure_ratio: 50%, max_open_for: 5m, slow_call: {over: 1s, ratio: 1%}}}"),
-    )
+def test_the_most_failures_within_a_window_are_those_that_the_record_holds():
+    assert MAX_TIMES == breaker.MAX_TIMES
+
+
+@pytest.mark.parametrize(
+    "breaker",
+    [
+        "{failures: 33}",
+        "{failures: 32, window: 3.5x request}",
+        "{minimum_calls: 3}",
+        "{failures: 1000, window: 3s, failure_ratio: 50%, max_open_for: 5m, slow_call: {over: 1s, ratio: 1%}}",
+    ],
+)
+def test_breakers_that_work(tmp_path: Path, breaker: str):
+    assert not config_of(tmp_path, text(f"{{breaker: {breaker}}}")).warnings
+
+
+@pytest.mark.parametrize(
+    ("breaker", "path"),
+    [
+        ("{window: 3s, failure_ratio: 50%}", "failure_ratio"),
+        ("{window: 3s, slow_call: {over: 1s, ratio: 9%}}", "slow_call"),
+    ],
+)
+def test_shares_beside_the_default_count_are_a_warning(tmp_path: Path, breaker: str, path: str):
+    (warning,) = config_of(tmp_path, text(f"{{breaker: {breaker}}}")).warnings
+    assert warning.path == f"services.echo.breaker.{path}"
+    assert warning.why == "failures: 5 within the window also opens it; raise failures"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""What operators change by hand. Each change is one `audit` line: who, what, on what, from which state to which."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import structlog
+
+from gateway.errors import InvalidBody
+from gateway.state.breakers import Action
+
+from . import views
+from .api import Api, Reply, Request, document
+
+ACTIONS: tuple[Action, ...] = get_args(Action)
+
+_log = structlog.get_logger("gateway.audit")
+
+
+def steer_breaker(api: Api, request: Request) -> Reply:
+    action = _action(request.document)
+    _, instance, breaker = views.breaker_of(api, request)
+    before = breaker.status(api.clock.monotonic()).state
+    breaker.steer(action)
+    status = breaker.status(api.clock.monotonic())
+    audit(
+        request, f"breaker.{action}", service=instance.service, instance=instance.id, before=before, after=status.state
+    )
+    return document(views.breaker_document(api, instance, status))
+
+
+def audit(request: Request, action: str, **what: Any) -> None:
+    """who: the client's address. with_token: it came with `admin.token`; the token itself is never told."""
+    _log.info("audit", action=action, who=request.client, with_token=request.with_token, **what)
+
+
+def _action(given: object) -> Action:
+    """Of the JSON document {"action": …}. InvalidBody names the field and why."""
+    listed = ", ".join(ACTIONS)
+    if not isinstance(given, dict):
+        raise InvalidBody("body: must be a JSON object")
+    for name in given:
+        if name != "action":
+            raise InvalidBody(f"{name[:60]!a} is no field of this call; there is action")
+    if "action" not in given:
+        raise InvalidBody("action is missing")
+    for action in ACTIONS:
+        if given["action"] == action:
+            return action
+    raise InvalidBody(f"action must be one of {listed}, not {ascii(given['action'])[:60]}")

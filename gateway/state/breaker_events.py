@@ -1,0 +1,72 @@
+"""What becomes of breakers, told to whoever listens; `log` is the listener that writes it down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+_log = structlog.get_logger("gateway.breaker")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What became of a breaker, told after the fact and outside of every lock.
+
+    name: failure | held (it should have opened, `max_ejected` forbids it) | opened | half_open | closed | steered.
+    at: Unix seconds. key: the instance's. before, after: states, as in `Status`.
+    cause: failure | failures | failure_ratio | slow_call | probe_failed | open_for (it is over) | probes_succeeded |
+    max_ejected | an operator's order.
+    failures: in a row, or within `window`, of `threshold`; for `opened` out of half open, those that had opened it.
+    calls, failed, slow: within `window`, where shares are looked at; else 0. window: seconds, None: there is none.
+    open_for: seconds, for `opened`; else None. deregister: for `opened`, the instance is to be taken out of discovery.
+    """
+
+    name: str
+    at: float
+    service: str
+    instance: str
+    key: str
+    before: str
+    after: str
+    cause: str
+    failures: int
+    threshold: int
+    calls: int = 0
+    failed: int = 0
+    slow: int = 0
+    window: float | None = None
+    open_for: float | None = None
+    deregister: bool = False
+
+
+Listener = Callable[[Event], None]
+
+
+def log(event: Event) -> None:
+    """One line for each event."""
+    told = {"service": event.service, "instance": event.instance, "window": event.window, "cause": event.cause}
+    counts = {"calls": event.calls, "failed": event.failed, "slow": event.slow} if event.calls else {}
+    match event.name:
+        case "failure":
+            _log.info("breaker_failure", **told, failures=event.failures, threshold=event.threshold, **counts)
+        case "opened":
+            _log.warning("breaker_opened", **told, failures=event.failures, **counts, open_for=event.open_for)
+        case "held":
+            _log.warning("breaker_held", **told, failures=event.failures, **counts)
+        case "half_open":
+            _log.info("breaker_half_open", **told)
+        case "closed":
+            _log.info("breaker_closed", **told)
+        case _:
+            _log.warning("breaker_steered", **told, before=event.before, after=event.after)
+
+
+def tell(listeners: tuple[Listener, ...], event: Event) -> None:
+    """A listener that fails is logged: it must not cost the others the event, nor the client its answer."""
+    for listener in listeners:
+        try:
+            listener(event)
+        except Exception:
+            _log.exception("breaker_listener_failed", service=event.service, instance=event.instance, what=event.name)

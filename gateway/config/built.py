@@ -48,7 +48,6 @@ NOT_BUILT: tuple[NotBuilt, ...] = (
     NotBuilt("services.*.breaker.max_open_for"),
     NotBuilt("services.*.breaker.deregister"),
     NotBuilt("services.*.breaker.max_ejected"),
-    NotBuilt("services.*.health"),
     NotBuilt("services.*.protocol"),
     NotBuilt("services.*.grpc"),
     NotBuilt("services.*.concurrency"),

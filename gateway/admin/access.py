@@ -50,16 +50,17 @@ class Guard:
             if lower == "host" and not self._is_ours(value):
                 raise HostRefused(f"the Host {value[:255]!a} is no address, not localhost and not configured")
 
-    def check_token(self, exchange: Exchange, access: Access) -> None:
-        """Raises Unauthorized. Every token is compared in constant time, and always all of them."""
+    def check_token(self, exchange: Exchange, access: Access) -> bool:
+        """Whether a token was needed and is there. Raises Unauthorized. Every token is compared in constant time, and
+        always all of them."""
         tokens = self._tokens[access]
         if not tokens:
-            return
+            return False
         given = exchange.environ.get("HTTP_AUTHORIZATION", "")
         if given[: len(_SCHEME)].lower() == _SCHEME:
             sent = given[len(_SCHEME) :].strip().encode("latin-1", "replace")  # as it was on the wire
             if sum(compare_digest(sent, token) for token in tokens):
-                return
+                return True
             raise Unauthorized("the bearer token is not the configured one", headers=_CHALLENGE)
         which = "admin.register_token or admin.token" if access == "register" else "admin.token"
         raise Unauthorized(f"the call needs Authorization: Bearer with {which}", headers=_CHALLENGE)

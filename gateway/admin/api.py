@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from gateway.clock import Clock
 from gateway.state.breakers import Breakers
+from gateway.state.health import Healths
 from gateway.state.inflight import InFlight
 from gateway.state.registry import Registry
 from gateway.telemetry.metrics import RequestMetrics
@@ -39,6 +40,7 @@ class Api:
 
     registry: Registry
     breakers: Breakers
+    healths: Healths
     inflight: InFlight
     clock: Clock
     check_address: Callable[[str], None]
@@ -51,10 +53,15 @@ class Api:
 
 
 class Request(NamedTuple):
-    """A call that may be made. variables: of the path, decoded. document: the JSON value of the body, None without."""
+    """A call that may be made. variables: of the path, decoded. document: the JSON value of the body, None without.
+
+    client: its address. token: whether the call needed a token, and had it.
+    """
 
     variables: Mapping[str, str]
     document: Any
+    client: str = ""
+    token: bool = False
 
 
 class Reply(NamedTuple):

@@ -100,9 +100,10 @@ class Admin:
         if call is None:
             detail = f"{resource.path} takes {resource.allow}"
             raise MethodNotAllowed(detail, headers=[("Allow", resource.allow)])
-        self._guard.check_token(exchange, call.access)
+        token = self._guard.check_token(exchange, call.access)
         content = None if call.body is None else receive(exchange)
-        return _answer(call.run(self._api, Request(variables, content)), exchange.method)
+        request = Request(variables, content, exchange.client, token)
+        return _answer(call.run(self._api, request), exchange.method)
 
 
 def _openapi_call(calls: Sequence[Call]) -> Call:

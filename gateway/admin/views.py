@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.errors import NotFound
 from gateway.state.breakers import Status as BreakerStatus
+from gateway.state.health import Mark
 from gateway.state.registry import Instance, ServiceView
 from gateway.telemetry.logs import timestamp
 
@@ -51,15 +52,11 @@ def breakers(api: Api, request: Request) -> Reply:
 
 
 def breaker(api: Api, request: Request) -> Reply:
-    view = _view(api, request.variables["service"])
-    wanted = request.variables["instance"]
-    for one in view.instances:
-        if one.id == wanted:
-            status = breaker_status(api, view, one, api.clock.monotonic())
-            if status is None:
-                raise NotFound(f"the service {view.name} has no breaker", service=view.name)
-            return document(_breaker(api, one, status))
-    raise NotFound(f"the service {view.name} has no instance {wanted[:128]!a}", service=view.name)
+    view, one = find_instance(api, request.variables["service"], request.variables["instance"])
+    status = breaker_status(api, view, one, api.clock.monotonic())
+    if status is None:
+        raise NotFound(f"the service {view.name} has no breaker", service=view.name)
+    return document(_breaker(api, one, status))
 
 
 def routes(api: Api, request: Request) -> Reply:
@@ -86,6 +83,15 @@ def _view(api: Api, name: str) -> ServiceView:
     return view
 
 
+def find_instance(api: Api, service: str, id: str) -> tuple[ServiceView, Instance]:
+    """NotFound: no such service, or it has no such instance."""
+    view = _view(api, service)
+    for one in view.instances:
+        if one.id == id:
+            return view, one
+    raise NotFound(f"the service {view.name} has no instance {id[:128]!a}", service=view.name)
+
+
 def breaker_status(api: Api, view: ServiceView, instance: Instance, now: float) -> BreakerStatus | None:
     """None: the service has no breaker."""
     handle = api.breakers.of(instance, view.settings.breaker)
@@ -97,12 +103,14 @@ def _service(api: Api, view: ServiceView) -> dict[str, Any]:
     return {
         "name": view.name,
         "balancer": view.settings.balancer,
-        "instances": [_instance(api, view, one, now) for one in view.instances],
+        "instances": [instance_document(api, view, one, now) for one in view.instances],
     }
 
 
-def _instance(api: Api, view: ServiceView, instance: Instance, now: float) -> dict[str, Any]:
-    status = breaker_status(api, view, instance, now)
+def instance_document(api: Api, view: ServiceView, instance: Instance, now: float) -> dict[str, Any]:
+    mark = api.healths.of(instance, view.settings.health).mark(now)
+    state, reason = _state(mark, breaker_status(api, view, instance, now), now)
+    in_flight = api.inflight.in_flight_of(instance.key)
     return {
         "id": instance.id,
         "url": instance.url,
@@ -110,12 +118,21 @@ def _instance(api: Api, view: ServiceView, instance: Instance, now: float) -> di
         "weight": instance.weight,
         "zone": instance.zone,
         "tags": list(instance.tags),
-        "state": "up" if status is None else _STATES.get(status.state, status.state),
-        "reason": None if status is None else _reason(status, now),
-        "in_flight": api.inflight.in_flight_of(instance.key),
+        "state": state,
+        "reason": reason,
+        "in_flight": in_flight,
         "requests": api.inflight.requests_of(instance.key),
         "expires_in": None if instance.expires is None else round(max(0.0, instance.expires - now), 3),
+        **({"remaining": in_flight} if mark.mode == "draining" else {}),
     }
+
+
+def _state(mark: Mark, status: BreakerStatus | None, now: float) -> tuple[str, str | None]:
+    """An instance's state and why: the operator's word first, then its breaker, then its health."""
+    if status is None or mark.mode in {"disabled", "draining"}:
+        return mark.mode, mark.reason
+    state = _STATES.get(status.state, status.state)
+    return (mark.mode, mark.reason) if state == "up" else (state, _reason(status, now))
 
 
 def _reason(status: BreakerStatus, now: float) -> str | None:

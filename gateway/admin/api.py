@@ -55,13 +55,13 @@ class Api:
 class Request(NamedTuple):
     """A call that may be made. variables: of the path, decoded. document: the JSON value of the body, None without.
 
-    client: its address. token: whether the call needed a token, and had it.
+    client: its address. authenticated: whether the call needed a token, and had it.
     """
 
     variables: Mapping[str, str]
     document: Any
     client: str = ""
-    token: bool = False
+    authenticated: bool = False
 
 
 class Reply(NamedTuple):

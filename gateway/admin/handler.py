@@ -100,9 +100,9 @@ class Admin:
         if call is None:
             detail = f"{resource.path} takes {resource.allow}"
             raise MethodNotAllowed(detail, headers=[("Allow", resource.allow)])
-        token = self._guard.check_token(exchange, call.access)
+        authenticated = self._guard.check_token(exchange, call.access)
         content = None if call.body is None else receive(exchange)
-        request = Request(variables, content, exchange.client, token)
+        request = Request(variables, content, exchange.client, authenticated)
         return _answer(call.run(self._api, request), exchange.method)
 
 

@@ -12,6 +12,7 @@ import hashlib
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any, Protocol
 
 from . import plugin
@@ -32,6 +33,7 @@ from .errors import Refusal
 from .exchange import Answer, Plane
 from .forward.headers import compile_edits
 from .forward.http import Forward
+from .forward.probing import Probing
 from .forward.resolver import Resolver
 from .forward.sessions import Sessions
 from .pipeline import Stage, compose
@@ -42,6 +44,7 @@ from .state.addresses import AddressRule
 from .state.breakers import Breakers
 from .state.control import Runtime
 from .state.engines import Engine, Record
+from .state.health import Healths
 from .state.inflight import InFlight
 from .state.operations.sequence import NEXT
 from .state.registry import Instance, Registry
@@ -52,7 +55,9 @@ from .telemetry.writer import LineWriter
 from .upstream.attempts import Attempts
 from .upstream.balancing import Balancing
 from .upstream.eligible import Eligible
+from .watch.crew import Crew
 from .watch.periodic import Periodic
+from .watch.prober import THREADS, Probe, Prober
 from .watch.setup import Setup
 
 PLANES: tuple[Plane, ...] = ("external", "internal")
@@ -112,6 +117,7 @@ def build(config: Config, runtime: Runtime) -> Gateway:
         Api(
             registry=registry,
             breakers=shared.breakers,
+            healths=shared.healths,
             inflight=shared.inflight,
             clock=clock,
             check_address=AddressCheck(lambda host: resolver.addresses(host, timeouts.dns, timeouts.dns_ttl), rule),
@@ -139,6 +145,9 @@ def build(config: Config, runtime: Runtime) -> Gateway:
     )
     parts: list[Part] = [writer, _Closing(engine.close), _Closing(sessions.close), _Resolving(resolver)]
     parts.append(Periodic("sweep", SWEEP, _sweep(registry, sessions)))
+    if any(service.health.active or service.health.passive for service in config.services.values()):
+        crew = Crew("probe", THREADS)
+        parts += [_Closing(crew.stop), _prober(shared, clock, Probing(sessions), crew, runtime)]
     if config.setup is not None:
         parts.append(Setup(config.setup, plugin.resolve(config.setup, config.folder), engine, registry))
     return Gateway(edge.serve, edge.refused, parts)
@@ -165,14 +174,16 @@ def _stores(config: Config, runtime: Runtime, clock: Clock) -> stores.Stores:
         config.state, clock=clock, segment_fd=runtime.segment_fd, slot=runtime.slot
     )
     breakers = Breakers(engine, clock, peers=lambda service: _keys(registry, service))
+    healths = Healths(engine, clock)
     inflight = InFlight(engine)
 
     def gone(key: str) -> None:
         breakers.forget(key)
+        healths.forget(key)
         inflight.forget(key)
 
     registry = Registry(engine, clock, config.services, config.defaults, gone=gone)
-    stores.current = stores.Stores(engine, registry, breakers, inflight)
+    stores.current = stores.Stores(engine, registry, breakers, healths, inflight)
     return stores.current
 
 
@@ -203,6 +214,18 @@ def _address_rule(rule: AddressRule) -> Callable[[Any, str, int], str | None]:
         return rule.check(instance.id, port, [address], registered=instance.source != "static")
 
     return check
+
+
+def _prober(shared: stores.Stores, clock: Clock, probe: Probe, crew: Crew, runtime: Runtime) -> Prober:
+    page, generation = runtime.page, runtime.generation
+
+    def in_force() -> bool:
+        return page.generation == generation
+
+    return Prober(
+        registry=shared.registry, healths=shared.healths, engine=shared.engine, clock=clock, probe=probe,
+        submit=crew.submit, eligible=in_force, random=Random(),  # noqa: S311 - jitter, not a secret
+    )  # fmt: skip
 
 
 def _status_of(runtime: Runtime) -> Callable[[], Status]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from gateway.clock import Clock
 from gateway.state.breakers import Breakers
+from gateway.state.health import Healths
 from gateway.state.inflight import InFlight
 from gateway.state.registry import Registry
 from gateway.telemetry.metrics import RequestMetrics
@@ -39,6 +40,7 @@ class Api:
 
     registry: Registry
     breakers: Breakers
+    healths: Healths
     inflight: InFlight
     clock: Clock
     check_address: Callable[[str], None]

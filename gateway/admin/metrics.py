@@ -36,6 +36,7 @@ def gauges(api: Api) -> tuple[Gauge, ...]:
             _INSTANCE,
             lambda: _breakers(api),
         ),
+        Gauge("gateway_instance_healthy", "1 healthy, 0 not.", _INSTANCE, lambda: _healthy(api)),
         single("gateway_config_generation", "Accepted loads of the configuration.", status.generation),
         single("gateway_config_last_reload_successful", "0 when the last reload was refused.", float(successful)),
         single("gateway_config_reload_failures", "Reloads refused.", status.reload_failures, counter=True),
@@ -59,3 +60,10 @@ def _breakers(api: Api) -> Samples:
         status = breaker_status(api, view, one, now)
         if status is not None:
             yield (view.name, one.id), _PHASES[status.state]
+
+
+def _healthy(api: Api) -> Samples:
+    """What probes and requests say of it; whether it drains or is disabled is another matter."""
+    now = api.clock.monotonic()
+    for view, one in _instances(api):
+        yield (view.name, one.id), api.healths.of(one, view.settings.health).mark(now).healthy

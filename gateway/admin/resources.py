@@ -20,7 +20,7 @@ from gateway.errors import (
     WrongContentType,
 )
 
-from . import metrics, registering, schemas, steering, views
+from . import instances, metrics, registering, schemas, steering, views
 from .access import Access
 from .api import Api, Reply, Request
 from .schemas import Schema
@@ -66,6 +66,18 @@ CALLS: tuple[Call, ...] = (
     Call(
         method="GET", path="/api/v1/services/{service}", run=views.service, answer=schemas.SERVICE,
         summary="One service with its instances.", refusals=(NotFound,),
+    ),
+    *(
+        Call(
+            method="POST", path=f"/api/v1/services/{{service}}/instances/{{id}}/{action}", run=run, summary=summary,
+            answer=schemas.INSTANCE, refusals=(NotFound, StoreFull),
+        )
+        for action, run, summary in (
+            ("drain", instances.drain, "No requests but those of sessions that stick to it; `remaining` are left."),
+            ("undrain", instances.undrain, "End a drain. An instance that is disabled stays so."),
+            ("disable", instances.disable, "No requests at all."),
+            ("enable", instances.enable, "Requests again."),
+        )
     ),
     Call(
         method="GET", path="/api/v1/breakers", run=views.breakers, answer=schemas.BREAKERS,

@@ -63,7 +63,9 @@ INSTANCE = _object(
         "in_flight": _WHOLE,
         "requests": _WHOLE,
         "expires_in": {**_nullable("number"), "description": "Seconds left of its lease."},
-    }
+        "remaining": {**_WHOLE, "description": "While it drains: requests that are still under way."},
+    },
+    optional=("remaining",),
 )
 SERVICE = _object({"name": _TEXT, "balancer": _TEXT, "instances": _list(INSTANCE)})
 SERVICES = _object({"services": _list(SERVICE)})

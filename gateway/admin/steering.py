@@ -1,20 +1,17 @@
-"""What operators change by hand. Each change is one `audit` line: who, what, on what, from which state to which."""
+"""What operators do to a breaker: force it open or closed, disable it, reset it. Each call leaves an audit line."""
 
 from __future__ import annotations
 
 from typing import Any, get_args
-
-import structlog
 
 from gateway.errors import InvalidBody
 from gateway.state.breakers import Action
 
 from . import views
 from .api import Api, Reply, Request, document
+from .audit import audit
 
 ACTIONS: tuple[Action, ...] = get_args(Action)
-
-_log = structlog.get_logger("gateway.audit")
 
 
 def steer_breaker(api: Api, request: Request) -> Reply:
@@ -27,11 +24,6 @@ def steer_breaker(api: Api, request: Request) -> Reply:
         request, f"breaker.{action}", service=instance.service, instance=instance.id, before=before, after=status.state
     )
     return document(views.breaker_document(api, instance, status))
-
-
-def audit(request: Request, action: str, **what: Any) -> None:
-    """who: the client's address. with_token: it came with `admin.token`; the token itself is never told."""
-    _log.info("audit", action=action, who=request.client, with_token=request.with_token, **what)
 
 
 def _action(given: object) -> Action:

@@ -7,6 +7,7 @@ from typing import Any
 from gateway.errors import NotFound
 from gateway.state.breakers import Breaker
 from gateway.state.breakers import Status as BreakerStatus
+from gateway.state.health import Mark
 from gateway.state.registry import Instance, ServiceView
 from gateway.telemetry.logs import timestamp
 
@@ -82,17 +83,22 @@ def _view(api: Api, name: str) -> ServiceView:
     return view
 
 
+def find_instance(api: Api, service: str, id: str) -> tuple[ServiceView, Instance]:
+    """NotFound: no such service, or it has no such instance."""
+    view = _view(api, service)
+    for one in view.instances:
+        if one.id == id:
+            return view, one
+    raise NotFound(f"the service {view.name} has no instance {id[:128]!a}", service=view.name)
+
+
 def breaker_of(api: Api, request: Request) -> tuple[ServiceView, Instance, Breaker]:
     """What the path's `service` and `instance` name. Raises NotFound."""
-    view = _view(api, request.variables["service"])
-    wanted = request.variables["instance"]
-    for one in view.instances:
-        if one.id == wanted:
-            handle = _handle(api, view, one)
-            if handle is None:
-                raise NotFound(f"the service {view.name} has no breaker", service=view.name)
-            return view, one, handle
-    raise NotFound(f"the service {view.name} has no instance {wanted[:128]!a}", service=view.name)
+    view, instance = find_instance(api, request.variables["service"], request.variables["instance"])
+    handle = _handle(api, view, instance)
+    if handle is None:
+        raise NotFound(f"the service {view.name} has no breaker", service=view.name)
+    return view, instance, handle
 
 
 def breaker_status(api: Api, view: ServiceView, instance: Instance, now: float) -> BreakerStatus | None:
@@ -110,12 +116,14 @@ def _service(api: Api, view: ServiceView) -> dict[str, Any]:
     return {
         "name": view.name,
         "balancer": view.settings.balancer,
-        "instances": [_instance(api, view, one, now) for one in view.instances],
+        "instances": [instance_document(api, view, one, now) for one in view.instances],
     }
 
 
-def _instance(api: Api, view: ServiceView, instance: Instance, now: float) -> dict[str, Any]:
-    status = breaker_status(api, view, instance, now)
+def instance_document(api: Api, view: ServiceView, instance: Instance, now: float) -> dict[str, Any]:
+    mark = api.healths.of(instance, view.settings.health).mark(now)
+    state, reason = _state(view, mark, breaker_status(api, view, instance, now), now)
+    in_flight = api.inflight.in_flight_of(instance.key)
     return {
         "id": instance.id,
         "url": instance.url,
@@ -123,12 +131,21 @@ def _instance(api: Api, view: ServiceView, instance: Instance, now: float) -> di
         "weight": instance.weight,
         "zone": instance.zone,
         "tags": list(instance.tags),
-        "state": "up" if status is None else _STATES.get(status.state, status.state),
-        "reason": None if status is None else _reason(view, status, now),
-        "in_flight": api.inflight.in_flight_of(instance.key),
+        "state": state,
+        "reason": reason,
+        "in_flight": in_flight,
         "requests": api.inflight.requests_of(instance.key),
         "expires_in": None if instance.expires is None else round(max(0.0, instance.expires - now), 3),
+        **({"remaining": in_flight} if mark.mode == "draining" else {}),
     }
+
+
+def _state(view: ServiceView, mark: Mark, status: BreakerStatus | None, now: float) -> tuple[str, str | None]:
+    """An instance's state and why: the operator's word first, then its breaker, then its health."""
+    if status is None or mark.mode in {"disabled", "draining"}:
+        return mark.mode, mark.reason
+    state = _STATES.get(status.state, status.state)
+    return (mark.mode, mark.reason) if state == "up" else (state, _reason(view, status, now))
 
 
 def _reason(view: ServiceView, status: BreakerStatus, now: float) -> str | None:

@@ -41,7 +41,6 @@ NOT_BUILT: tuple[NotBuilt, ...] = (
     NotBuilt("services.*.slow_start"),
     NotBuilt("services.*.prefer_zone"),
     NotBuilt("services.*.retries", (Retries(attempts=1),), "the default or {attempts: 1}: one try either way"),
-    NotBuilt("services.*.health"),
     NotBuilt("services.*.protocol"),
     NotBuilt("services.*.grpc"),
     NotBuilt("services.*.concurrency"),

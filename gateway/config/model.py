@@ -307,7 +307,7 @@ class ActiveHealth:
 
 @section
 class PassiveHealth:
-    failures: Positive = 3
+    failures: Annotated[int, whole(1, 16)] = 3
     window: Timeout = 30.0
     retry_after: Timeout = 10.0
 

@@ -118,10 +118,15 @@ def _origin(text: str) -> None:
         addresses.split_url(text.replace("://*.", "://", 1))
 
 
-def _statuses(text: str) -> None:
-    first, _, last = text.partition("-")
-    if not re.fullmatch(r"[1-5][0-9]{2}(-[1-5][0-9]{2})?", text) or (last and last < first):
-        raise UnitError("neither a status nor a range of them")
+def status_ranges(text: str) -> list[tuple[int, int]]:
+    """First and last status of each part of such a text; UnitError when it is none."""
+    found = []
+    for part in text.split(","):
+        span = re.fullmatch(r"\s*([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?\s*", part)
+        if not span or (span[2] and span[2] < span[1]):
+            raise UnitError("neither a status nor a range of them")
+        found.append((int(span[1]), int(span[2] or span[1])))
+    return found
 
 
 def _expiry(text: str) -> None:
@@ -181,7 +186,7 @@ DOCKER_SOCKET = Unit(
     lambda text: addresses.checked_url(text, ("unix", "tcp", "http", "https")),
     pattern="^(unix|tcp|https?)://",
 )
-STATUSES = Unit("statuses", "a status such as 200, or a range such as 200-399", _checked_by(_statuses))
+STATUSES = Unit("statuses", "statuses such as 200, 200-399 or 200,204", _checked_by(status_ranges))
 HASH_KEY = _text(
     "key", "client_ip, header:NAME, cookie:NAME, query:NAME, path or principal", rf"client_ip|path|principal|{_SOURCE}"
 )

@@ -164,6 +164,11 @@ class InstanceAdapter(BaseAdapter):
                 raise self.failure(error, deadline) from None
             raise
 
+    def connect(self, timeouts: model.Timeouts, deadline: float) -> Connection:
+        """A connection outside of the pool, for whoever closes it himself: a health probe takes none from requests, and
+        waits for none of theirs. Raises as `Dialer` does."""
+        return self._dial(timeouts, deadline)
+
     # --- for AnswerBody
     def finish(self, connection: Connection, reusable: bool) -> None:
         if reusable:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from .breakers import Breakers
 from .engines import Engine
+from .health import Healths
 from .inflight import InFlight
 from .registry import Registry
 
@@ -17,6 +18,7 @@ class Stores:
     engine: Engine
     registry: Registry
     breakers: Breakers
+    healths: Healths
     inflight: InFlight
 
 

@@ -25,6 +25,7 @@ CHECKS: tuple[Check, ...] = (
     services.instance_ids_differ,
     services.gateway_is_no_backend,
     services.breakers_are_possible,
+    services.probes_are_possible,
     services.tls_files_load,
     services.kinds_go_together,
     routes.ids_differ,

@@ -64,6 +64,17 @@ def _needs_window(breaker: Breaker, path: KeyPath, document: Document) -> None:
         )
 
 
+def probes_are_possible(config: Config, document: Document) -> None:
+    for name, service in config.services.items():
+        path: KeyPath = ("services", name, "health", "active")
+        active = service.health.active
+        if not active or not document.sound(*path):
+            continue
+        for key in ("path", "host", "expect", "body"):
+            if active.type == "tcp" and document.given(*path, key):
+                document.warn((*path, key), "a tcp probe only connects, so this does nothing")
+
+
 def _counts_fit(breaker: Breaker, path: KeyPath, document: Document) -> None:
     """Failures within a window are told apart by their times, of which so many are kept; shares count every call."""
     if breaker.window is None:

@@ -17,6 +17,7 @@ from gateway.errors import Refusal
 from gateway.exchange import Answer, Exchange
 from gateway.state.breakers import Breakers
 from gateway.state.engines.memory import MemoryEngine
+from gateway.state.health import Healths
 from gateway.state.inflight import InFlight
 from gateway.state.registry import Registry
 from gateway.telemetry.metrics import RequestMetrics
@@ -39,6 +40,7 @@ class Site:
         self.clock = FakeClock()
         engine = MemoryEngine(1 << 20, self.clock)
         self.breakers = Breakers(engine, self.clock, ())
+        self.healths = Healths(engine, self.clock, ())
         self.inflight = InFlight(engine)
         self.registry = Registry(engine, self.clock, MappingProxyType(SERVICES), Defaults())
         self.requests = RequestMetrics(engine.counters("metrics", held=False), 100)
@@ -47,6 +49,7 @@ class Site:
         self.api = Api(
             registry=self.registry,
             breakers=self.breakers,
+            healths=self.healths,
             inflight=self.inflight,
             clock=self.clock,
             check_address=check_address,

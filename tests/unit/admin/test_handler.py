@@ -138,9 +138,9 @@ def _conforms(value, schema, where):
     if "enum" in schema:
         assert value in schema["enum"], where
     if isinstance(value, dict) and "properties" in schema:
-        assert set(value) == set(schema["properties"]), where
-        for name, inner in schema["properties"].items():
-            _conforms(value[name], inner, f"{where}.{name}")
+        assert set(schema["required"]) <= set(value) <= set(schema["properties"]), where
+        for name, inner in value.items():
+            _conforms(inner, schema["properties"][name], f"{where}.{name}")
     if isinstance(value, list):
         for item in value:
             _conforms(item, schema.get("items", {}), f"{where}[]")

@@ -29,9 +29,6 @@ REST = "version: 1\nservices: {}\nroutes: []\n"
         (SERVICE + "{prefer_zone: a}", "services.s.prefer_zone"),
         (SERVICE + "{retries: {attempts: 3}}", "services.s.retries"),
         (SERVICE + "{retries: {attempts: 1, budget: 1%}}", "services.s.retries"),
-        (SERVICE + "{health: {active: {}}}", "services.s.health.active"),
-        (SERVICE + "{health: {passive: {}}}", "services.s.health.passive"),
-        (SERVICE + "{health: {when_none_healthy: try_all}}", "services.s.health.when_none_healthy"),
         (SERVICE + "{protocol: grpc}", "services.s.protocol"),
         (SERVICE + "{concurrency: {per_service: 1}}", "services.s.concurrency"),
         (REST + "discovery: [{type: docker}]", "discovery"),
@@ -120,8 +117,8 @@ def test_every_row_is_a_key_of_the_model():
 
 
 def test_a_row_covers_what_is_below_it():
-    row = row_of("services.*.health.active.path")
+    row = row_of("services.*.grpc.reflection")
     assert row is not None
-    assert row.key == "services.*.health"
+    assert row.key == "services.*.grpc"
     assert row_of("services.*.breaker.failures") is None
     assert row_of("services.*.hashes") is None

@@ -67,6 +67,7 @@ CASES: list[tuple[Unit, list[str], list[tuple[str, str | None]]]] = [
         ["*", "https://a.com", "https://*.a.com", "~^https://"],
         [("a.com:1/", "http://a.com:1"), ("https://a.com/x", "https://a.com"), ("~(", None)],
     ),
+    (texts.STATUSES, ["200", "200-399", "200,204", "200, 300-304"], [("600", None), ("399-200", None), ("200,", None)]),
     (texts.SHA256, ["0aF" + "0" * 61], [("0" * 63, None), ("g" * 64, None)]),
     (texts.EXPIRY, ["2027-01-01", "2027-01-01T10:00:00+00:00"], [("tomorrow", None), ("2027-13-01", None), ("", None)]),
     (texts.REDIS_URL, ["redis://:p@h:1/0", "redis+cluster://h"], [("http://h", None), ("h:6379", None)]),

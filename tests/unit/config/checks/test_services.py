@@ -111,11 +111,21 @@ def test_shares_beside_the_default_count_are_a_warning(tmp_path: Path, breaker: 
         ("{retries: {attempts: 0}}", "retries.attempts"),
         ("{retries: {when: [200]}}", "retries.when[0]"),
         ("{retries: {budget: 101%}}", "retries.budget"),
+        ("{health: {passive: {failures: 17}}}", "health.passive.failures"),
+        ("{health: {active: {expect: 200-}}}", "health.active.expect"),
+        ("{health: {active: {interval: 0s}}}", "health.active.interval"),
     ],
 )
 def test_what_could_not_work(tmp_path: Path, everything_built: None, service: str, path: str):
     (tmp_path / "c.pem").write_text("")
     assert problem_of(tmp_path, text(service)).path == f"services.echo.{path}"
+
+
+def test_what_a_tcp_probe_does_not_look_at_is_a_warning(tmp_path: Path):
+    config = config_of(tmp_path, text("{health: {active: {type: tcp, path: /up, body: ok}}}"))
+    shown = [warning.path for warning in config.warnings]
+    assert shown == ["services.echo.health.active.path", "services.echo.health.active.body"]
+    assert not config_of(tmp_path, text('{health: {active: {path: /up, expect: "200,204"}}}')).warnings
 
 
 def test_tls_that_does_nothing_or_checks_nothing_is_a_warning(tmp_path: Path):

@@ -332,7 +332,7 @@ _WEIGHTED: dict[Callable[[Schedule], None], float] = {
     Schedule.worker_dies: 0.3,
     Schedule.reload: 0.2,
     Schedule.register: 0.5,
-    Schedule.deregister: 0.3,
+    Schedule.deregister: 0.5,
     Schedule.sweep: 0.3,
     Schedule.steer: 0.4,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import Counter
@@ -40,6 +41,7 @@ class Node:
             cursor=lambda: self.engine.record(NEXT, "cursor").apply(NEXT),
             loads=self.inflight,
             level=lambda key: self.engine.record(LIFT, key),
+            uniform=random.Random(1).random,
         )
         return made
 

@@ -10,7 +10,7 @@ it beyond ceil(c · m · w / W), where m are the requests in flight to all that 
 weight and W the sum of theirs. A key whose instance is full goes to the next one of its ring that is not, which is the
 same one each time. The bounds add up to at least m, so somebody always has room. Requests that are picked at the same
 moment do not see each other. An idle instance is never full: only where the key's own one is busy are the counts of all
-read, and then a pick costs as much as there are.
+read, and then a pick costs as much as there are instances.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ConsistentHash:
             text = key(exchange)
             probes = probes_of(str(cursor()) if text is None else text)
             instance = owners[nearest(probes)] or owners[ring.nearest_of(probes, owners)]
-            if instance is None or exchange.tried or (bounds is not None and not bounds.idle(instance)):
+            if instance is None or exchange.tried or (bounds is not None and not bounds.has_room(instance)):
                 return farther(probes, exchange.tried)
             return instance
 
@@ -79,12 +79,13 @@ class Bounds:
         self._read = loads.read_in_flight([one.key for one in instances])
         self._read_one = {one.key: loads.read_in_flight([one.key]) for one in instances}
 
-    def idle(self, instance: Instance) -> bool:
-        """Whether nothing is in flight to it: then one more is within any bound."""
-        return self._read_one[instance.key]() == [0]
+    def has_room(self, instance: Instance) -> bool:
+        """Whether one request more is within its bound. With none in flight it is within any, so no other is read."""
+        (count,) = self._read_one[instance.key]()
+        return not count or count * self._of_one < self._of_all * (sum(self._read()) + 1) * instance.weight
 
     def full(self) -> frozenset[str]:
-        """Keys of the instances that one request more would bring beyond their bound. n + 1 > ceil(x) is n >= x."""
+        """Keys of the instances that one request more would bring beyond their bound: n + 1 > ceil(x), so n >= x."""
         counts = self._read()
         most = self._of_all * (sum(counts) + 1)
         return frozenset(

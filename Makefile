@@ -35,6 +35,7 @@ bench: $(VENV)/.installed-bench  ## CPU time and throughput against the peers; d
 	@.ci/servers nginx wrk go
 	@$(BIN)/python -m bench.proxy $(BENCH)
 	@$(BIN)/python -m bench.routing
+	@$(BIN)/python -m bench.balancers
 	@$(BIN)/python -m bench.state_engines
 
 clean:  ## remove what these targets made; var/, where the gateway keeps its state, stays

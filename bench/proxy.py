@@ -54,8 +54,21 @@ services:
   echo:
     instances:
 {instances}
+{settings}
 routes:
 {routes}
+"""
+BALANCER_ALONE = """
+    breaker: null
+    retries: {attempts: 1}
+"""
+RESILIENCE = """
+    slow_start: 30s
+    retries: {attempts: 3}
+    breaker: {window: 10s, failures: 20, failure_ratio: 50%, slow_call: {over: 5s, ratio: 50%}, max_open_for: 5m}
+    health:
+      active: {type: http, path: /echo/health, interval: 1s}
+      passive: {failures: 10, window: 30s, retry_after: 10s}
 """
 INSTANCE = '      - {{id: "{id}", url: "http://127.0.0.1:{backend}"}}'
 ROUTE = '  - {{id: "{id}", path: "{path}", service: echo}}'
@@ -113,7 +126,7 @@ class Peers:
     def flask(self) -> Process:
         return self._gunicorn("flask", "flask_requests:app")
 
-    def gateway(self, *, workers: int = 1, instances: int = 1, routes: int = 1) -> Process:
+    def gateway(self, *, workers: int = 1, instances: int = 1, routes: int = 1, settings: str = "") -> Process:
         port, internal = free_port(), free_port()
         path = self._folder / f"gateway-{port}.yaml"
         more = [ROUTE.format(id=f"r{n}", path=f"/a{n % 100}/b{n}/*") for n in range(routes - 1)]
@@ -123,6 +136,7 @@ class Peers:
                 internal=internal,
                 folder=self._folder,
                 workers=workers,
+                settings=settings,
                 instances="\n".join(INSTANCE.format(id=f"i{n}", backend=self.backend) for n in range(instances)),
                 routes="\n".join([*more, ROUTE.format(id="echo", path="/echo/*")]),
             )
@@ -140,6 +154,8 @@ ROWS: dict[str, tuple[str, Callable[[Peers], Process]]] = {
     "workers": ("the gateway, 2 workers", lambda peers: peers.gateway(workers=2)),
     "instances": ("the gateway, 1 worker, 1,000 instances", lambda peers: peers.gateway(instances=1000)),
     "routes": ("the gateway, 1 worker, 10,000 routes", lambda peers: peers.gateway(routes=10_000)),
+    "alone": ("the gateway, balancer alone", lambda peers: peers.gateway(settings=BALANCER_ALONE)),
+    "resilience": ("the gateway, health, retries, all breaker rules", lambda peers: peers.gateway(settings=RESILIENCE)),
     "aiohttp": ("aiohttp + uvloop proxy", Peers.aiohttp),
     "hello": ("gunicorn gthread, hello world", Peers.hello),
     "flask": ("flask + requests, gthread", Peers.flask),

@@ -42,10 +42,12 @@ from .routing.table import Table, rows
 from .state import engines, stores
 from .state.addresses import AddressRule
 from .state.breakers import Breakers
+from .state.budgets import RetryBudgets
 from .state.control import Runtime
 from .state.engines import Engine, Record
 from .state.health import Healths
 from .state.inflight import InFlight
+from .state.operations.level import LIFT
 from .state.operations.sequence import NEXT
 from .state.registry import Instance, Registry
 from .telemetry import logs
@@ -106,7 +108,15 @@ def build(config: Config, runtime: Runtime) -> Gateway:
         "routing": _router(config, engine, registry),
         "body": BodyLimit(config.server.max_request_body),
         "upstream": Attempts(
-            Eligible(registry, shared.breakers, shared.inflight, Balancing(engine, shared.inflight).of),
+            Eligible(
+                registry,
+                shared.breakers,
+                shared.healths,
+                shared.inflight,
+                budgets=shared.budgets,
+                balancer_of=Balancing(engine, shared.inflight).of,
+                clock=clock,
+            ),
             shared.inflight,
             clock,
         ),
@@ -144,7 +154,7 @@ def build(config: Config, runtime: Runtime) -> Gateway:
         security_headers=config.server.security_headers,
     )
     parts: list[Part] = [writer, _Closing(engine.close), _Closing(sessions.close), _Resolving(resolver)]
-    parts.append(Periodic("sweep", SWEEP, _sweep(registry, sessions)))
+    parts.append(Periodic("sweep", SWEEP, _sweep(registry, sessions, shared.budgets)))
     if any(service.health.active or service.health.passive for service in config.services.values()):
         crew = Crew("probe", THREADS)
         parts += [_Closing(crew.stop), _prober(shared, clock, Probing(sessions), crew, runtime)]
@@ -173,7 +183,11 @@ def _stores(config: Config, runtime: Runtime, clock: Clock) -> stores.Stores:
     engine: Engine = plugin.load(engines, config.state.engine).build(
         config.state, clock=clock, segment_fd=runtime.segment_fd, slot=runtime.slot
     )
-    breakers = Breakers(engine, clock, peers=lambda service: _keys(registry, service))
+
+    def peers(service: str) -> list[str]:
+        return registry.keys(service)
+
+    breakers = Breakers(engine, clock, peers=peers)
     healths = Healths(engine, clock)
     inflight = InFlight(engine)
 
@@ -181,15 +195,11 @@ def _stores(config: Config, runtime: Runtime, clock: Clock) -> stores.Stores:
         breakers.forget(key)
         healths.forget(key)
         inflight.forget(key)
+        engine.record(LIFT, f"level/{key}").drop()
 
     registry = Registry(engine, clock, config.services, config.defaults, gone=gone)
-    stores.current = stores.Stores(engine, registry, breakers, healths, inflight)
+    stores.current = stores.Stores(engine, registry, breakers, healths, inflight, RetryBudgets(engine))
     return stores.current
-
-
-def _keys(registry: Registry, service: str) -> list[str]:
-    view = registry.snapshot().services.get(service)
-    return [] if view is None else [one.key for one in view.instances]
 
 
 def _router(config: Config, engine: Engine, registry: Registry) -> Router:
@@ -250,10 +260,12 @@ def _first_load(at: float) -> dict[str, Any] | None:
     return {"ok": True, "at": logs.timestamp(at), "errors": []} if at else None
 
 
-def _sweep(registry: Registry, sessions: Sessions) -> Callable[[], None]:
+def _sweep(registry: Registry, sessions: Sessions, budgets: RetryBudgets) -> Callable[[], None]:
     def sweep() -> None:
         registry.sweep()
-        sessions.retain({one.key for found in registry.snapshot().services.values() for one in found.instances})
+        services = registry.snapshot().services
+        budgets.retain(services.keys())
+        sessions.retain({one.key for found in services.values() for one in found.instances})
         sessions.sweep()
 
     return sweep

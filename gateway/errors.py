@@ -206,6 +206,11 @@ class CircuitOpen(Refusal):
     remedy = "Wait for Retry-After; GET /services tells the state of each instance."
 
 
+class NoHealthyInstance(Refusal):
+    status, reason, title = 503, "no_healthy_instance", "No instance of the service may be used"
+    remedy = "Wait for Retry-After; GET /services tells the state of each instance and why."
+
+
 class UpstreamFailure(Refusal):
     """What one attempt at a backend can end with. `failure` is the word that `failure_on` and `when` use for it.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import get_args
 
 from gateway.errors import InvalidBody
 from gateway.state.breakers import Action

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .document import Document
-from .model import Config, Retries, Route, Service
+from .model import Config, Route, Service
 from .problems import KeyPath
 
 
@@ -28,32 +28,21 @@ class NotBuilt:
     works: str | None = None
 
 
-_BALANCERS = ("round_robin", "weighted_round_robin")
-
 NOT_BUILT: tuple[NotBuilt, ...] = (
     NotBuilt("state.engine", ("memory", "node"), "memory, node"),
     NotBuilt("state.redis"),
     NotBuilt("state.on_failure"),
     NotBuilt("defaults.concurrency"),
-    NotBuilt("services.*.balancer", _BALANCERS, ", ".join(_BALANCERS)),
-    NotBuilt("services.*.hash"),
-    NotBuilt("services.*.sticky"),
-    NotBuilt("services.*.slow_start"),
-    NotBuilt("services.*.prefer_zone"),
-    NotBuilt("services.*.retries", (Retries(attempts=1),), "the default or {attempts: 1}: one try either way"),
     NotBuilt("services.*.protocol"),
     NotBuilt("services.*.grpc"),
     NotBuilt("services.*.concurrency"),
     NotBuilt("discovery"),
-    NotBuilt("routes.*.balancer", _BALANCERS, ", ".join(_BALANCERS)),
-    NotBuilt("routes.*.tags"),
     NotBuilt("routes.*.auth", ("none",), "default, none"),
     NotBuilt("routes.*.scopes"),
     NotBuilt("routes.*.rate_limit"),
     NotBuilt("routes.*.concurrency"),
     NotBuilt("routes.*.cors"),
     NotBuilt("routes.*.cache"),
-    NotBuilt("routes.*.retries", ({}, {"attempts": 1}), "null or {attempts: 1}"),
     NotBuilt("routes.*.max_response_body"),
     NotBuilt("routes.*.min_rate"),
     NotBuilt("routes.*.mirror"),

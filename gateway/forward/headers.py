@@ -136,14 +136,15 @@ class Composer:
         self._pseudonym = pseudonym
         self._via = f"Via: 1.1 {pseudonym}\r\n"
 
-    def __call__(self, exchange: Exchange, authority: str) -> bytes:
+    def __call__(self, exchange: Exchange, authority: str, left: int) -> bytes:
         """Request line and fields, the empty line included. authority: what Host says where the client's is not kept.
+        left: milliseconds until the request's deadline, told as X-Gateway-Deadline-Ms.
 
         Raises LoopDetected when the request has been here before, Malformed when it would not be one request.
         """
-        return self._compose(exchange, authority, _NOTHING)
+        return self._compose(exchange, authority, left, _NOTHING)
 
-    def _compose(self, exchange: Exchange, authority: str, named: frozenset[str]) -> bytes:
+    def _compose(self, exchange: Exchange, authority: str, left: int, named: frozenset[str]) -> bytes:
         """named: the folded names that Connection lists; found on the way, whereupon this starts again with them."""
         route = exchange.route
         edits: Edits | None = route.request_headers
@@ -170,7 +171,7 @@ class Composer:
                     length = None  # once, however often it came
             elif kind == CONNECTION:
                 if not named and value.lower() not in _PERSISTENCE and (found := _named(exchange.headers)):
-                    return self._compose(exchange, authority, found)
+                    return self._compose(exchange, authority, left, found)
             elif kind == VIA:
                 if names_us(value, self._pseudonym):
                     raise LoopDetected
@@ -194,13 +195,14 @@ class Composer:
         if edits is None and chain and exchange.host and not forwarded:
             add(
                 f"X-Forwarded-For: {chain}\r\nX-Forwarded-Proto: {exchange.scheme}\r\n"
-                f"X-Forwarded-Host: {exchange.host}\r\nX-Request-ID: {exchange.request_id}\r\n{self._via}\r\n"
+                f"X-Forwarded-Host: {exchange.host}\r\nX-Request-ID: {exchange.request_id}\r\n"
+                f"X-Gateway-Deadline-Ms: {left}\r\n{self._via}\r\n"
             )
-            count = len(lines) + 5
+            count = len(lines) + 6
         else:
             if forwarded:
                 forwarded = f"{forwarded}, {_forwarded_element(exchange)}"
-            lines += _own(exchange, chain, forwarded, edits)
+            lines += _own(exchange, chain, forwarded, left, edits)
             lines += (self._via, "\r\n")
             count = len(lines)
         text = "".join(lines)
@@ -209,7 +211,7 @@ class Composer:
         return text.encode("latin-1")
 
 
-def _own(exchange: Exchange, chain: str, forwarded: str, edits: Edits | None) -> list[str]:
+def _own(exchange: Exchange, chain: str, forwarded: str, left: int, edits: Edits | None) -> list[str]:
     """What the gateway says of the client, without what is not known; a route's edits have the last word."""
     own = [
         ("X-Forwarded-For", chain),
@@ -217,6 +219,7 @@ def _own(exchange: Exchange, chain: str, forwarded: str, edits: Edits | None) ->
         ("X-Forwarded-Host", exchange.host),
         ("Forwarded", forwarded),
         ("X-Request-ID", exchange.request_id),
+        ("X-Gateway-Deadline-Ms", str(left)),
     ]
     drop, added = (edits.drop, edits.lines) if edits is not None else (_NOTHING, ())
     return [*(f"{name}: {value}\r\n" for name, value in own if value and fold(name) not in drop), *added]

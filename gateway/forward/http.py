@@ -38,7 +38,7 @@ class Forward:
         if method == "CONNECT":  # a success would make the connection a tunnel
             raise NotSupported("CONNECT: the gateway opens no tunnels")
         adapter = self._sessions.of(exchange.instance, exchange.service.settings).adapter
-        request = self._compose(exchange, adapter.authority)
+        request = self._compose(exchange, adapter.authority, int((exchange.deadline - started) * 1000))
         if exchange.deadline <= started:
             raise adapter.failure(DeadlineExceeded("The request's time was used up before this attempt"))
         deadline = exchange.deadline

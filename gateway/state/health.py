@@ -19,8 +19,8 @@ from gateway.clock import Clock
 from gateway.config.model import Health as Settings
 from gateway.errors import StoreFull
 
-from .breakers import Identified
 from .engines import Engine, Record
+from .judging import Identified
 from .operations import health as machine
 from .operations.health import Finding
 

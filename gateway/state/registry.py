@@ -131,6 +131,11 @@ class Registry:
         with self._lock:
             return self._refresh()
 
+    def keys(self, service: str) -> list[str]:
+        """The keys of a service's instances; none when there is no such service."""
+        view = self.snapshot().services.get(service)
+        return [] if view is None else [one.key for one in view.instances]
+
     def register(self, registration: Registration, *, in_code: bool = False) -> None:
         """Add an instance, or replace the registered one of the same id; its lease, if any, begins anew.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .breakers import Breakers
+from .budgets import RetryBudgets
 from .engines import Engine
 from .health import Healths
 from .inflight import InFlight
@@ -20,6 +21,7 @@ class Stores:
     breakers: Breakers
     healths: Healths
     inflight: InFlight
+    budgets: RetryBudgets
 
 
 current: Stores | None = None

@@ -1,6 +1,7 @@
-"""The stage that has a backend answer: picks an instance, lets the request through to it, and reports how that ended.
+"""The stage that has a backend answer: picks an instance, lets the request through to it, reports how that ended, and
+tries another one where `retries` says so.
 
-One try is made. What is reported to the breaker, once for each try:
+What is reported to the breaker and to passive health, once for each try:
 
 - no answer: a failure, when its kind is in `failure_on`; nothing, when the client was at fault or left;
 - a status of 500 and above: a failure, at once (when `failure_on` has 5xx);
@@ -10,98 +11,208 @@ One try is made. What is reported to the breaker, once for each try:
   its heads was good. A half-open breaker's probe is judged by the head alone: a long download must not hold its permit.
 
 A request counts as in flight from the pick until the body ended, was broken off, or was closed.
+
+Another try is decided while nothing has gone to the client: an answer that is passed on is passed on whole.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
-from typing import Any
+import random
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from gateway.clock import Clock
-from gateway.config.model import Timeouts
-from gateway.errors import CircuitOpen, NoInstance, UnknownService, UpstreamFailure
+from gateway.errors import CircuitOpen, NoHealthyInstance, NoInstance, UnknownService, UpstreamFailure
 from gateway.exchange import Answer, Exchange
-from gateway.state.breakers import Breaker, Permit
+from gateway.state.breakers import Permit
 from gateway.state.inflight import InFlight
-from gateway.state.registry import ServiceView
 
-from .eligible import Eligible, EligibleSet, Target
+from .eligible import Eligible
+from .plans import Plan, deadline_of
+from .targets import EligibleSet, Target
 
-MAX_DRAWS = 8  # by the balancer, when half-open instances refuse; then the rest are asked in order
+MAX_DRAWS = 8  # by the balancer, when what it chose cannot be taken; then the rest are asked in order
 BUSY_PROBES = 1.0  # seconds; when to try again where every probe of a half-open instance is under way
 NO_INSTANCE = 5.0  # seconds; when to try again where there is nobody: one that restarts is back about then
 
+_NOBODY: tuple[str, ...] = ()
+
+Proceed = Callable[[Exchange], Answer]
+Picked = tuple[Target, Permit | None]
+
 
 class Attempts:
-    """A stage; see `pipeline`."""
+    """A stage; see `pipeline`. sleep, chance: for the pause before another attempt."""
 
-    def __init__(self, eligible: Eligible, inflight: InFlight, clock: Clock) -> None:
-        self._eligible = eligible.of
+    def __init__(
+        self,
+        eligible: Eligible,
+        inflight: InFlight,
+        clock: Clock,
+        sleep: Callable[[float], object] = time.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._plan = eligible.plan
         self._in_flight = inflight.in_flight
         self._requests = inflight.requests
         self._now = clock.monotonic
+        self._wall = clock.wall
+        self._sleep = sleep
+        self._chance = chance
 
-    def __call__(self, exchange: Exchange, proceed: Callable[[Exchange], Answer]) -> Answer:
-        name, route, now = exchange.service_name, exchange.route, self._now()
-        eligible = self._eligible(name, now) if name is not None else None
-        if eligible is None or not _reachable(eligible.view, route):
+    def __call__(self, exchange: Exchange, proceed: Proceed) -> Answer:
+        name, now = exchange.service_name, self._now()
+        plan = None if name is None else self._plan(name, exchange.route, now)
+        if plan is None:
             raise UnknownService(f"there is no service {name!r}", service=name)
-        timeouts = eligible.timeouts.get(route)
-        if timeouts is None:
-            timeouts = eligible.timeouts[route] = _merged(eligible.view.settings.timeouts, route)
-        exchange.service = eligible.view
-        exchange.timeouts = timeouts
-        exchange.deadline = exchange.received + timeouts.request
-
-        if eligible.choose is None:
-            raise _nobody(eligible, now)
-        target = eligible.targets[eligible.choose(exchange).key]
+        exchange.service = plan.eligible.view
+        exchange.timeouts = plan.timeouts
+        exchange.deadline = deadline_of(exchange, plan.timeouts)
+        if plan.budget is not None:
+            plan.budget.note(now)
+        if plan.sticky is not None:
+            return self._stuck(exchange, proceed, plan, now)
+        if plan.choose is None:
+            raise _nobody(plan.eligible, now)
+        target = plan.targets[plan.choose(exchange).key]
         permit: Permit | None = None
         if target.breaker is not None:
-            permit = target.breaker.allow(timeouts.request)
+            permit = target.breaker.allow(plan.timeouts.request)
             if permit is None:
-                target, permit = _another(eligible, target, exchange, now)
+                target, permit = self._picked(exchange, plan, now)
+        return self._answer(exchange, proceed, plan, target, permit)
 
+    def _stuck(self, exchange: Exchange, proceed: Proceed, plan: Plan, now: float) -> Answer:
+        """To the instance that the client's cookie names, where that may be; else to another one and a new cookie."""
+        sticky, wall = plan.sticky, self._wall()
+        assert sticky is not None  # noqa: S101
+        claim = sticky.claim(exchange, wall)
+        target = None if claim is None else plan.tokens.get(claim.token)
+        permit: Permit | None = None
+        if target is not None and target.breaker is not None:
+            permit = target.breaker.allow(plan.timeouts.request)
+            target = None if permit is None else target
+        if target is None:
+            if plan.choose is None:
+                raise _nobody(plan.eligible, now)
+            target, permit = self._picked(exchange, plan, now)
+        answer = self._answer(exchange, proceed, plan, target, permit)
+        key = exchange.instance.key
+        token = sticky.token(key)
+        if claim is None or claim.token != token or (sticky.due(claim, wall) and key not in plan.eligible.draining):
+            answer.headers.append(sticky.issue(token, wall))
+        return answer
+
+    def _answer(
+        self, exchange: Exchange, proceed: Proceed, plan: Plan, target: Target, permit: Permit | None
+    ) -> Answer:
+        """From this target, or from another one when it fails and may be tried elsewhere."""
+        retries = plan.retries
+        if retries is None:
+            return self._attempt(exchange, proceed, target, permit)
+        try:
+            answer = self._attempt(exchange, proceed, target, permit)
+        except UpstreamFailure as failure:
+            if not retries.covers(exchange, failure):
+                raise
+            return self._again(exchange, proceed, plan, failure)
+        if answer.status in retries.statuses and retries.covers(exchange, answer):
+            return self._again(exchange, proceed, plan, answer)
+        return answer
+
+    def _again(self, exchange: Exchange, proceed: Proceed, plan: Plan, outcome: Answer | UpstreamFailure) -> Answer:
+        """Further attempts, while the outcome is one to try again after and there is time, budget and somebody."""
+        retries, budget = plan.retries, plan.budget
+        assert retries is not None  # noqa: S101
+        while exchange.attempts < retries.attempts and retries.covers(exchange, outcome):
+            pause = retries.pause(exchange.attempts, self._chance())
+            if self._now() + pause >= exchange.deadline or budget is None or not budget.spend():
+                break
+            if pause:
+                self._sleep(pause)
+            exchange.tried = (*exchange.tried, exchange.instance.key)
+            picked = self._other(exchange)
+            if picked is None:
+                break
+            if isinstance(outcome, Answer) and (close := getattr(outcome.body, "close", None)) is not None:
+                close()
+            try:
+                outcome = self._attempt(exchange, proceed, *picked)
+            except UpstreamFailure as failure:
+                outcome = failure
+        if isinstance(outcome, Answer):
+            return outcome
+        raise outcome
+
+    def _attempt(self, exchange: Exchange, proceed: Proceed, target: Target, permit: Permit | None) -> Answer:
+        """One try at one instance. permit: None when the instance has no breaker."""
         in_flight, column = self._in_flight, target.in_flight
         in_flight[column] += 1
         self._requests[target.requests] += 1
         exchange.instance = target.instance
-        exchange.attempts = 1
+        exchange.attempts += 1
         try:
             answer = proceed(exchange)
         except BaseException as error:
             in_flight[column] -= 1
-            if permit is not None:
-                permit.done(_judged(permit.breaker, error))
+            _report(target, permit, target.judged(error), exchange.upstream_seconds)
             raise
         whole = type(answer.body) is list
         if whole:
             in_flight[column] -= 1
-        if permit is not None:
-            if answer.status >= 500 and "5xx" in permit.breaker.settings.failure_on:
-                permit.done(False)
-                permit = None
-            elif whole or permit.is_probe:
-                permit.done(True)
-                permit = None
+        if answer.status >= 500 and "5xx" in target.failures:
+            _report(target, permit, False, exchange.upstream_seconds)
+            permit = None
+            if whole:
+                return answer
+            answer.body = _Streamed(answer.body, in_flight, target, None, 0.0, told=True)
+            return answer
+        if permit is not None and (whole or permit.is_probe):
+            permit.done(True, exchange.upstream_seconds)
+            permit = None
         if not whole:
-            answer.body = _Streamed(answer.body, in_flight, column, permit)
+            answer.body = _Streamed(answer.body, in_flight, target, permit, exchange.upstream_seconds)
         return answer
+
+    def _picked(self, exchange: Exchange, plan: Plan, now: float) -> Picked:
+        """Somebody who lets the request through. CircuitOpen when nobody does."""
+        picked = _pick(exchange, plan, _NOBODY)
+        if picked is None:
+            raise _nobody(plan.eligible, now)
+        return picked
+
+    def _other(self, exchange: Exchange) -> Picked | None:
+        """For another attempt: one that has not failed the request yet, where there is one; None: nobody at all."""
+        plan = self._plan(exchange.service_name or "", exchange.route, self._now())
+        if plan is None or plan.choose is None:
+            return None
+        exchange.service = plan.eligible.view
+        return _pick(exchange, plan, exchange.tried) or _pick(exchange, plan, _NOBODY)
 
 
 class _Streamed:
-    """A body on its way; at its end the request is no longer in flight, and the permit, if any, is told the outcome."""
+    """A body on its way; at its end the request is no longer in flight, and the outcome, unless told, is."""
 
-    __slots__ = ("_body", "_column", "_in_flight", "_next", "_permit")
+    __slots__ = ("_body", "_in_flight", "_next", "_permit", "_seconds", "_target", "_told")
 
-    def __init__(self, body: Iterable[bytes], in_flight: memoryview, column: int, permit: Permit | None) -> None:
+    def __init__(
+        self,
+        body: Iterable[bytes],
+        in_flight: memoryview,
+        target: Target,
+        permit: Permit | None,
+        seconds: float,
+        *,
+        told: bool = False,
+    ) -> None:
         self._body = body
         self._next = iter(body).__next__
         self._in_flight: memoryview | None = in_flight  # None: it has ended
-        self._column = column
+        self._target = target
         self._permit = permit
+        self._seconds = seconds
+        self._told = told
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -113,7 +224,7 @@ class _Streamed:
             self._end(True)
             raise
         except BaseException as error:
-            self._end(None if self._permit is None else _judged(self._permit.breaker, error))
+            self._end(self._target.judged(error))
             raise
 
     def close(self) -> None:
@@ -129,58 +240,62 @@ class _Streamed:
         in_flight, self._in_flight = self._in_flight, None
         if in_flight is None:
             return
-        in_flight[self._column] -= 1
-        if self._permit is not None:
-            self._permit.done(ok)
+        in_flight[self._target.in_flight] -= 1
+        if not self._told:
+            _report(self._target, self._permit, ok, self._seconds)
 
 
-def _another(eligible: EligibleSet, refused: Target, exchange: Exchange, now: float) -> tuple[Target, Permit | None]:
-    """A target that lets the request through, after `refused` did not. CircuitOpen when none does.
+def _report(target: Target, permit: Permit | None, ok: bool | None, seconds: float) -> None:
+    if permit is not None:
+        permit.done(ok, seconds)
+    if ok is False and target.passive:
+        target.health.failed()
 
-    The balancer is asked anew, so that what a half-open instance refuses is spread over all others, instead of falling
-    to the one that comes after it.
+
+def _pick(exchange: Exchange, plan: Plan, avoid: Collection[str]) -> Picked | None:
+    """A target that lets the request through; None when none does, those in `avoid` not asked.
+
+    The balancer is asked first, so that what a half-open instance refuses is spread over all others, instead of falling
+    to the one that comes after it. It is told of those as of ones that were tried.
     """
-    tried = {refused.instance.key}
-    for target in _candidates(eligible, exchange):
-        if len(tried) == len(eligible.targets):
-            break
-        if target.instance.key in tried:
-            continue
-        tried.add(target.instance.key)
-        permit = None if target.breaker is None else target.breaker.allow(exchange.timeouts.request)
-        if permit is not None or target.breaker is None:
-            return target, permit
-    raise _nobody(eligible, now)
-
-
-def _candidates(eligible: EligibleSet, exchange: Exchange) -> Iterator[Target]:
-    if eligible.choose is not None:
-        for _ in range(MAX_DRAWS):
-            yield eligible.targets[eligible.choose(exchange).key]
-    yield from eligible.targets.values()
-
-
-def _nobody(eligible: EligibleSet, now: float) -> NoInstance | CircuitOpen:
-    name = eligible.view.name
-    if not eligible.view.instances:
-        return NoInstance(f"{name} has no instance", service=name, retry_after=NO_INSTANCE)
-    wait = min(eligible.until - now, BUSY_PROBES if eligible.targets else math.inf)
-    return CircuitOpen(f"every instance of {name} has failed and is left alone", service=name, retry_after=wait)
-
-
-def _judged(breaker: Breaker, error: BaseException) -> bool | None:
-    """What an attempt that ended with this error says about the instance."""
-    if isinstance(error, UpstreamFailure) and error.failure in breaker.settings.failure_on:
-        return False
+    tried = exchange.tried
+    try:
+        for target in _candidates(exchange, plan):
+            key = target.instance.key
+            if key in avoid or (key in exchange.tried and key not in tried):
+                continue
+            permit = None if target.breaker is None else target.breaker.allow(plan.timeouts.request)
+            if permit is not None or target.breaker is None:
+                return target, permit
+            exchange.tried = (*exchange.tried, key)
+    finally:
+        exchange.tried = tried
     return None
 
 
-def _merged(timeouts: Timeouts, route: Any) -> Timeouts:
-    """The service's timeouts with the route's own laid over them."""
-    return replace(timeouts, **route.timeouts) if route is not None and route.timeouts else timeouts
+def _candidates(exchange: Exchange, plan: Plan) -> Iterator[Target]:
+    if plan.choose is not None:
+        for _ in range(min(MAX_DRAWS, 2 * len(plan.targets))):
+            yield plan.targets[plan.choose(exchange).key]
+    yield from plan.targets.values()
+    if plan.choose_any is not None:  # preferred ones first, but nobody is refused over a preference
+        for _ in range(MAX_DRAWS):
+            yield plan.eligible.targets[plan.choose_any(exchange).key]
+        yield from plan.eligible.targets.values()
 
 
-def _reachable(view: ServiceView, route: Any) -> bool:
-    """Whether the route leads there. When the client's path names the service, it must be one that the configuration
-    lists or exposes: what merely registered itself is not reached by guessing its name."""
-    return view.configured or view.settings.expose or route is None or route.service_position is None
+def _nobody(eligible: EligibleSet, now: float) -> NoInstance | CircuitOpen | NoHealthyInstance:
+    view = eligible.view
+    name = view.name
+    if not view.instances:
+        return NoInstance(f"{name} has no instance", service=name, retry_after=NO_INSTANCE)
+    wait = min(eligible.until - now, BUSY_PROBES if eligible.targets else math.inf)
+    if eligible.targets or (eligible.open and not eligible.unhealthy):
+        wait = NO_INSTANCE if wait == math.inf else wait  # forced open: nobody knows
+        return CircuitOpen(f"every instance of {name} has failed and is left alone", service=name, retry_after=wait)
+    active = view.settings.health.active
+    pause = NO_INSTANCE if active is None else active.interval
+    told = [f"{eligible.unhealthy} unhealthy", f"{eligible.open} with an open circuit breaker"]
+    rest = len(view.instances) - eligible.unhealthy - eligible.open
+    counts = ", ".join([one for one in told if not one.startswith("0 ")] + ([f"{rest} taken out"] if rest else []))
+    return NoHealthyInstance(f"no instance of {name} may be used: {counts}", service=name, retry_after=min(wait, pause))

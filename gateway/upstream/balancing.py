@@ -23,18 +23,17 @@ class Balancing:
         self._loads = loads
         self._kinds = {name: plugin.load(balancers, name) for name in plugin.kinds(balancers)}
 
-    def of(self, view: ServiceView) -> Balancer:
-        """A balancer of the kind that the service's settings name. KeyError when there is no such kind."""
-        made: Balancer = self._kinds[view.settings.balancer].build(
-            view.settings, cursor=self._cursor(view.name), loads=self._loads, level=self._level
-        )
+    def of(self, view: ServiceView, kind: str, part: str = "") -> Balancer:
+        """A balancer of this kind for the service, or for a part of its instances. KeyError: there is no such kind."""
+        cursor = self._cursor(f"{view.name}/{part}" if part else view.name)
+        made: Balancer = self._kinds[kind].build(view.settings, cursor=cursor, loads=self._loads, level=self._level)
         return made
 
     def _level(self, key: str) -> Record:
         return self._engine.record(LIFT, f"level/{key}")
 
-    def _cursor(self, service: str) -> Cursor:
-        record = self._engine.record(NEXT, f"balancer/{service}")
+    def _cursor(self, key: str) -> Cursor:
+        record = self._engine.record(NEXT, f"balancer/{key}")
         apply, own = record.apply, count()
 
         def cursor() -> int:

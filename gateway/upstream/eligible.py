@@ -1,127 +1,186 @@
 """Which instances of a service may be picked now: the only filter, in front of every balancer.
 
-An eligible set is kept until something changes: the registry or a breaker of the node (one version tells both), or the
-time (a lease ends, an open instance becomes half open). Asking is two comparisons, whatever the number of instances. A
-half-open instance is eligible; whether one of its probes is free is decided when it is picked.
+An eligible set is kept until something changes: the registry, a breaker or an instance's health (one version of the
+node tells all of them), or the time (a lease ends, an open instance becomes half open, one that was left out for a
+while returns). Asking is two comparisons, whatever the number of instances. A half-open instance is eligible; whether
+one of its probes is free is decided when it is picked.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from gateway.config.model import Timeouts
-from gateway.state.breakers import Breaker, Breakers
+from gateway.clock import Clock
+from gateway.config.model import Breaker as BreakerSettings
+from gateway.state.breakers import Breakers
+from gateway.state.budgets import RetryBudgets
+from gateway.state.health import Healths
 from gateway.state.inflight import InFlight
 from gateway.state.registry import Instance, Registry, ServiceView
 
-from .balancers import Balancer, Chooser
-
-BalancerOf = Callable[[ServiceView], Balancer]
+from .balancers import Chooser
+from .plans import BalancerOf, Plan, Planner
+from .targets import EligibleSet, Target
 
 MAX_KEPT = 16_384  # services; names come and go with registrations, so the oldest makes room
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Target:
-    """An instance with all that a request to it needs to be let through and counted.
-
-    in_flight, requests: its columns in the counters of those names.
-    """
-
-    instance: Instance
-    breaker: Breaker | None
-    in_flight: int
-    requests: int
+_FAILURES = frozenset(BreakerSettings().failure_on)  # for passive health where there is no breaker
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EligibleSet:
-    """What may be picked of a service, while the registry's version is `version` and until `until`, monotonic seconds.
+class _Kept:
+    """A service's eligible set, the chooser of each kind that was asked for, and what makes its plans."""
 
-    targets: by the instance's key, those that may be picked. choose: picks one of them; None when there is none.
-    all_targets: open ones, too. timeouts: those in force for each route that came by; filled by `attempts`.
-    """
+    __slots__ = ("choosers", "eligible", "planner")
 
-    view: ServiceView
-    version: int
-    until: float
-    targets: Mapping[str, Target]
-    choose: Chooser | None
-    all_targets: Mapping[str, Target]
-    timeouts: dict[Any, Timeouts]
+    def __init__(self, eligible: EligibleSet, planner: Planner, choosers: dict[Any, Chooser]) -> None:
+        self.eligible = eligible
+        self.planner = planner
+        self.choosers = choosers
 
 
 class Eligible:
-    """The eligible sets of all services. balancer_of: makes a balancer; asked when a set is not as it was."""
+    """The eligible sets of all services. balancer_of: makes a balancer; see `plans.BalancerOf`."""
 
-    def __init__(self, registry: Registry, breakers: Breakers, inflight: InFlight, balancer_of: BalancerOf) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        breakers: Breakers,
+        healths: Healths,
+        inflight: InFlight,
+        *,
+        budgets: RetryBudgets,
+        balancer_of: BalancerOf,
+        clock: Clock,
+    ) -> None:
         self._registry = registry
         self._version = registry.version
         self._breakers = breakers
+        self._healths = healths
         self._inflight = inflight
+        self._budget_of: Callable[[str, float, float], Any] = budgets.of
         self._balancer_of = balancer_of
+        self._clock = clock
         self._lock = Lock()  # guards computing; entries are replaced whole, so reading one needs no lock
-        self._kept: dict[str, EligibleSet] = {}
+        self._kept: dict[str, _Kept] = {}
+
+    def plan(self, service: str, route: Any, now: float) -> Plan | None:
+        """How a request of this route is sent to the service at `now`, monotonic seconds; None: no such service.
+
+        UnknownService: the route does not lead there.
+        """
+        kept = self._kept.get(service)
+        if kept is not None:
+            eligible = kept.eligible
+            if eligible.version == self._version() and now < eligible.until:
+                plan: Plan | None = eligible.plans.get(route)
+                if plan is not None:
+                    return plan
+        with self._lock:
+            renewed = self._renew(service, now)
+            if renewed is None:
+                return None
+            eligible = renewed.eligible
+            plan = eligible.plans.get(route)
+            if plan is None:
+                plan = eligible.plans[route] = renewed.planner.plan(eligible, route, renewed.choosers)
+            return plan
 
     def of(self, service: str, now: float) -> EligibleSet | None:
         """What may be picked of a service at `now`, monotonic seconds; None when there is no such service."""
-        kept = self._kept.get(service)
-        if kept is not None and kept.version == self._version() and now < kept.until:
-            return kept
         with self._lock:
-            return self._renew(service, now)
+            kept = self._renew(service, now)
+            return None if kept is None else kept.eligible
 
-    def _renew(self, service: str, now: float) -> EligibleSet | None:
+    def _renew(self, service: str, now: float) -> _Kept | None:
         """Under the lock."""
         version = self._version()  # before anything is read, so that what changes meanwhile is seen next time
         kept = self._kept.get(service)
-        if kept is not None and kept.version == version and now < kept.until:
+        if kept is not None and kept.eligible.version == version and now < kept.eligible.until:
             return kept  # another thread was faster
         view = self._registry.snapshot().services.get(service)
         if view is None:
             self._kept.pop(service, None)
             return None
-        everything = self._targets(view, kept)
+        was = None if kept is None else kept.eligible
+        eligible = self._filter(view, was, version, now)
+        if kept is not None and was is not None and was.view.settings is view.settings:
+            planner = kept.planner
+            same = was.targets == eligible.targets and was.ramping == eligible.ramping
+            choosers = kept.choosers if same else {}
+        else:
+            planner = Planner(view, self._balancer_of, self._budget_of, self._clock.monotonic)
+            choosers = {}
+        if kept is None and len(self._kept) >= MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+        renewed = self._kept[service] = _Kept(eligible, planner, choosers)
+        return renewed
+
+    def _filter(self, view: ServiceView, was: EligibleSet | None, version: int, now: float) -> EligibleSet:
+        everything = self._targets(view, was)
         until = min((one.expires for one in view.instances if one.expires is not None), default=math.inf)
         targets: dict[str, Target] = {}
+        unhealthy: dict[str, Target] = {}
+        draining: dict[str, Target] = {}
+        ramping: dict[str, float] = {}
+        length = view.settings.slow_start
+        opened = 0
         for key, target in everything.items():
+            mark = target.health.mark(now)
+            if mark.mode == "disabled":
+                continue
             open_until = 0.0 if target.breaker is None else target.breaker.open_until(now)
             if open_until:
                 until = min(until, open_until)
+                opened += mark.mode != "draining"
+            elif mark.mode == "draining":
+                draining[key] = target
+            elif not mark.fit:
+                until = min(until, mark.until)
+                unhealthy[key] = target
             else:
                 targets[key] = target
-        choose: Chooser | None = None
-        if kept is not None and kept.targets == targets:
-            choose = kept.choose
-        elif targets:
-            choose = self._balancer_of(view).prepare([target.instance for target in targets.values()])
-        timeouts = kept.timeouts if kept is not None else {}
-        if kept is None and len(self._kept) >= MAX_KEPT:
-            del self._kept[next(iter(self._kept))]
-        renewed = self._kept[service] = EligibleSet(view, version, until, targets, choose, everything, timeouts)
-        return renewed
+                if length and (start := self._came(target, mark.since, now)) + length > now:
+                    ramping[key] = start
+                    until = min(until, start + length)
+        if not targets and view.settings.health.when_none_healthy == "try_all":
+            targets = unhealthy
+        return EligibleSet(view, version, until, targets, everything, draining, ramping, opened, len(unhealthy), {})
 
-    def _targets(self, view: ServiceView, kept: EligibleSet | None) -> Mapping[str, Target]:
+    def _came(self, target: Target, healthy_since: float, now: float) -> float:
+        """When the instance began to take requests, monotonic seconds; 0.0: it always did."""
+        instance, breaker = target.instance, target.breaker
+        registered = instance.since - self._clock.wall() + now if instance.since else 0.0
+        return max(registered, healthy_since, 0.0 if breaker is None else breaker.closed_at())
+
+    def _targets(self, view: ServiceView, was: EligibleSet | None) -> Mapping[str, Target]:
         """All instances of the view; those that are as they were keep their target, with what its breaker remembers."""
-        if kept is None:
+        if was is None:
             return {one.key: self._target(view, one) for one in view.instances}
-        if kept.view is view:
-            return kept.all_targets
-        before = kept.all_targets
+        if was.view is view:
+            return was.all_targets
+        before = was.all_targets
         targets = {}
         for one in view.instances:
-            was = before.get(one.key)
-            targets[one.key] = was if was is not None and _as_it_was(was.instance, one) else self._target(view, one)
+            kept = before.get(one.key)
+            same = kept is not None and _as_it_was(kept.instance, one)
+            targets[one.key] = kept if same and kept is not None else self._target(view, one)
         return targets
 
     def _target(self, view: ServiceView, instance: Instance) -> Target:
+        settings = view.settings
         columns = self._inflight.columns(instance.key)
-        breaker = self._breakers.of(instance, view.settings.breaker)
-        return Target(instance, breaker, columns.in_flight, columns.requests)
+        return Target(
+            instance,
+            self._breakers.of(instance, settings.breaker, settings.timeouts.request),
+            self._healths.of(instance, settings.health),
+            settings.health.passive is not None,
+            _FAILURES if settings.breaker is None else frozenset(settings.breaker.failure_on),
+            columns.in_flight,
+            columns.requests,
+        )
 
 
 def _as_it_was(was: Instance, now: Instance) -> bool:

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from gateway.clock import SystemClock
-from gateway.config.model import Breaker, Defaults, Instance, Service
+from gateway.config.model import Breaker, Defaults, Instance, Retries, Service
 from gateway.errors import CircuitOpen
 from gateway.exchange import Answer, Exchange
 from gateway.state.breakers import Breakers
+from gateway.state.budgets import RetryBudgets
 from gateway.state.engines.node import NodeEngine
+from gateway.state.health import Healths
 from gateway.state.inflight import InFlight
 from gateway.state.operations.sequence import NEXT
 from gateway.state.registration import Registration
@@ -30,8 +32,8 @@ WEIGHTS = {"a": 5, "b": 1, "c": 1}
 
 
 class Route:
-    timeouts = None
-    service_position = None
+    timeouts = retries = balancer = service_position = None
+    tags = ()
 
 
 class Gateway:
@@ -41,7 +43,15 @@ class Gateway:
         clock = SystemClock()
         breakers, self.inflight = Breakers(engine, clock, ()), InFlight(engine)
         self.registry = Registry(engine, clock, services, Defaults())
-        eligible = Eligible(self.registry, breakers, self.inflight, Balancing(engine, self.inflight).of)
+        eligible = Eligible(
+            self.registry,
+            breakers,
+            Healths(engine, clock, ()),
+            self.inflight,
+            budgets=RetryBudgets(engine),
+            balancer_of=Balancing(engine, self.inflight).of,
+            clock=clock,
+        )
         self.stage = Attempts(eligible, self.inflight, clock)
         self.reached: list[str] = []
 
@@ -68,7 +78,7 @@ def service(balancer: str = "round_robin", breaker: Breaker | None = None, **wei
     instances = tuple(
         Instance(id=id, url=f"http://{id}.test:80", weight=weight) for id, weight in (weights or WEIGHTS).items()
     )
-    return {"echo": Service(instances=instances, balancer=balancer, breaker=breaker)}  # type: ignore[arg-type]
+    return {"echo": Service(retries=Retries(attempts=1), instances=instances, balancer=balancer, breaker=breaker)}  # type: ignore[arg-type]
 
 
 def in_threads(work: Callable[[], None]) -> None:

@@ -143,6 +143,9 @@ class Schedule:
 
     def _proceed(self, request: Request, task: Task) -> Answer:
         """In the request's task: one attempt, in the place of the forwarding stage."""
+        if request.attempt is not None:  # the streamed answer of the attempt before was let go
+            self.model.left(request.attempt)
+            request.body = None
         request.attempt = attempt = self.model.reached(request.exchange, request.worker)
         outcome: Outcome = task.park()
         if isinstance(outcome, Answer) and isinstance(outcome.body, Body):

@@ -88,8 +88,8 @@ def _allow_for_ever(self: Breaker, lease: float = 0.0, _allow=Breaker.allow) -> 
 def test_it_finds_a_probe_too_many(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
     of = Breaker.__init__
 
-    def generous(self, record, instance, settings, *rest):  # type: ignore[no-untyped-def]
-        of(self, record, instance, replace(settings, half_open_probes=settings.half_open_probes + 1), *rest)
+    def generous(self, record, judge, instance, settings):  # type: ignore[no-untyped-def]
+        of(self, record, judge, instance, replace(settings, half_open_probes=settings.half_open_probes + 1))
 
     monkeypatch.setattr(Breaker, "__init__", generous)
     found(tasks, "3 probes at")

@@ -28,6 +28,8 @@ CHECKS: tuple[Check, ...] = (
     services.probes_are_possible,
     services.tls_files_load,
     services.kinds_go_together,
+    services.routes_hash_by_something,
+    services.cookies_can_be_told_apart,
     routes.ids_differ,
     routes.one_target,
     routes.names_exist,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..addresses import split_url
 from ..document import Document
-from ..model import Breaker, Config
+from ..model import Breaker, Config, Route
 from ..problems import KeyPath
 from .listeners import files_load, sound_binds
 
@@ -108,12 +108,19 @@ def tls_files_load(config: Config, document: Document) -> None:
             document.warn(path, "no instance has an https URL, so this does nothing")
 
 
+def leads_to(route: Route, service: str) -> bool:
+    """Whether requests of the route may go to the service."""
+    named = route.service or ""
+    return named == service or named.startswith("{") or any(one.service == service for one in route.split)
+
+
 def kinds_go_together(config: Config, document: Document) -> None:
     for name, service in config.services.items():
         path: KeyPath = ("services", name)
         if not document.sound(*path):
             continue
-        if service.hash and service.balancer != "consistent_hash":
+        asked = any(route.balancer == "consistent_hash" and leads_to(route, name) for route in config.routes)
+        if service.hash and service.balancer != "consistent_hash" and not asked:
             document.refuse(
                 (*path, "hash"), "only the balancer consistent_hash hashes", likely="balancer: consistent_hash"
             )
@@ -121,3 +128,34 @@ def kinds_go_together(config: Config, document: Document) -> None:
             document.refuse((*path, "balancer"), "consistent_hash needs hash, which says by what")
         if service.grpc and service.protocol != "grpc":
             document.refuse((*path, "grpc"), "only with protocol grpc", likely="protocol: grpc")
+
+
+def routes_hash_by_something(config: Config, document: Document) -> None:
+    """A route that asks for consistent_hash leads to services that say by what to hash."""
+    for number, route in enumerate(config.routes):
+        path: KeyPath = ("routes", number, "balancer")
+        if route.balancer != "consistent_hash" or not document.sound(*path):
+            continue
+        named = [name for name in (route.service, *(one.service for one in route.split)) if name in config.services]
+        lacking = next((name for name in named if name is not None and not config.services[name].hash), None)
+        if lacking is not None:
+            why = f"consistent_hash needs the hash of service {lacking}, which says by what"
+            document.refuse(path, why, found=document.found(*path))
+
+
+_SHORTEST_SECRET = 16  # bytes
+
+
+def cookies_can_be_told_apart(config: Config, document: Document) -> None:
+    seen: dict[str, str] = {}
+    for name, service in config.services.items():
+        path: KeyPath = ("services", name, "sticky")
+        sticky = service.sticky
+        if not sticky or not document.sound(*path):
+            continue
+        first = seen.setdefault(sticky.cookie, name)
+        if first != name:
+            why = f"service {first} uses this cookie, too: a client of both loses one of them with each answer"
+            document.warn((*path, "cookie"), why)
+        if len(sticky.secret.reveal().encode()) < _SHORTEST_SECRET:
+            document.warn((*path, "secret"), f"shorter than {_SHORTEST_SECRET} bytes: it can be guessed")

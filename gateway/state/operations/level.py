@@ -10,13 +10,14 @@ A level that was never set tells an instance that nobody has met.
 
 from __future__ import annotations
 
+import math
 import struct
 
 from gateway.state.operations import Decision, Operation, State
 
 LAYOUT = struct.Struct("=qd")  # 1 when it was set; the level, requests
 INITIAL = (0, 0.0)
-_LIFETIME = 30 * 86_400.0  # seconds; dropped with its instance, and after this long without a change
+_LIFETIME = math.inf  # dropped with its instance
 
 # The registry's: a raised level is seen by all workers with their next request.
 TOPIC = "registry"

@@ -87,4 +87,4 @@ def test_numbers_have_bounds_and_may_be_substituted():
 
 
 def test_what_is_not_built_is_told():
-    assert definition("Service")["properties"]["sticky"]["description"].endswith("Not built yet.")
+    assert definition("Service")["properties"]["grpc"]["description"].endswith("Not built yet.")

@@ -8,17 +8,21 @@ from typing import Any
 
 from gateway.clock import FakeClock
 from gateway.config import model
-from gateway.config.model import Defaults, Service
+from gateway.config.model import Defaults, Retries, Service
 from gateway.exchange import Answer, Exchange
 from gateway.state.breakers import Breakers, Event
+from gateway.state.budgets import RetryBudgets
 from gateway.state.engines import Engine
 from gateway.state.engines.memory import MemoryEngine
+from gateway.state.health import Healths
 from gateway.state.inflight import InFlight
 from gateway.state.registration import Registration
 from gateway.state.registry import Instance, Registry
 from gateway.upstream.attempts import Attempts
 from gateway.upstream.balancing import Balancing
-from gateway.upstream.eligible import Eligible, EligibleSet
+from gateway.upstream.eligible import Eligible
+from gateway.upstream.plans import Plan
+from gateway.upstream.targets import EligibleSet
 
 Backend = Callable[[Exchange], Answer]
 
@@ -36,7 +40,8 @@ def counting() -> Callable[[], int]:
 
 
 def service(*ids: str, **settings: Any) -> Service:
-    """A service with these instances in the configuration."""
+    """A service with these instances in the configuration. One attempt, unless `retries` says otherwise."""
+    settings.setdefault("retries", Retries(attempts=1))
     return Service(instances=tuple(model.Instance(id=id, url=f"http://{id}.test:80") for id in ids), **settings)
 
 
@@ -51,16 +56,35 @@ class World:
         self.clock = clock or FakeClock()
         self.engine = engine or MemoryEngine(1 << 22, self.clock)
         self.events: list[Event] = []
-        self.breakers = Breakers(self.engine, self.clock, [self.events.append])
+        self.breakers = Breakers(self.engine, self.clock, [self.events.append], peers=self._peers)
         self.inflight = InFlight(self.engine)
+        self.healths = Healths(self.engine, self.clock, ())
+        self.budgets = RetryBudgets(self.engine)
         self.registry = Registry(self.engine, self.clock, services, Defaults(), gone=self.forget)
-        self.eligible = Eligible(self.registry, self.breakers, self.inflight, Balancing(self.engine, self.inflight).of)
-        self.stage = Attempts(self.eligible, self.inflight, self.clock)
+        self.eligible = Eligible(
+            self.registry,
+            self.breakers,
+            self.healths,
+            self.inflight,
+            budgets=self.budgets,
+            balancer_of=Balancing(self.engine, self.inflight).of,
+            clock=self.clock,
+        )
+        self.slept: list[float] = []
+        self.stage = Attempts(self.eligible, self.inflight, self.clock, self.sleep, lambda: 1.0)
         self.backends: dict[str, Answer | BaseException | Backend] = {}
         self.reached: list[str] = []
 
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.clock.advance(seconds)
+
+    def _peers(self, name: str) -> list[str]:
+        return self.registry.keys(name)
+
     def forget(self, key: str) -> None:
         self.breakers.forget(key)
+        self.healths.forget(key)
         self.inflight.forget(key)
 
     def worker(self, services: Mapping[str, Service]) -> World:
@@ -92,6 +116,11 @@ class World:
         assert found is not None
         return found
 
+    def plan(self, name: str = "echo", route: Route | None = None) -> Plan:
+        found = self.eligible.plan(name, route or _PLAIN, self.clock.monotonic())
+        assert found is not None
+        return found
+
     def in_flight(self, id: str, name: str = "echo") -> int:
         return self.inflight.in_flight_of(f"{name}/{id}@http://{id}.test:80")
 
@@ -108,18 +137,21 @@ class World:
         return outcome if isinstance(outcome, Answer) else outcome(exchange)
 
 
-class _Route:
+class Route:
     """What the stage reads of a route; compared by identity, as the real one is."""
 
-    def __init__(self, template: bool, timeouts: Any) -> None:
+    def __init__(self, *, template: bool = False, **given: Any) -> None:
         self.service_position = 1 if template else None
-        self.timeouts = timeouts
+        self.timeouts = given.get("timeouts")
+        self.retries = given.get("retries")
+        self.balancer = given.get("balancer")
+        self.tags = given.get("tags", ())
 
 
-_PLAIN, _TEMPLATE = _Route(False, None), _Route(True, None)
+_PLAIN, _TEMPLATE = Route(), Route(template=True)
 
 
-def route_of(template: bool, timeouts: Any) -> _Route:
+def route_of(template: bool, timeouts: Any) -> Route:
     if timeouts is not None:
-        return _Route(template, timeouts)
+        return Route(template=template, timeouts=timeouts)
     return _TEMPLATE if template else _PLAIN

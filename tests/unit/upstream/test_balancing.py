@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gateway.clock import FakeClock
@@ -28,14 +26,14 @@ def view(name: str, settings: Service = Service()) -> ServiceView:  # noqa: B008
 
 def test_the_settings_name_the_kind() -> None:
     balancing = balancing_of(MemoryEngine(1 << 20, FakeClock()))
-    assert isinstance(
-        balancing.of(view("echo", replace(Service(), balancer="weighted_round_robin"))), WeightedRoundRobin
-    )
+    assert isinstance(balancing.of(view("echo"), "weighted_round_robin"), WeightedRoundRobin)
 
 
 def test_a_service_has_one_cursor_and_no_other_s() -> None:
     balancing = balancing_of(MemoryEngine(1 << 20, FakeClock()))
-    one, again, other = (balancing.of(view(name)).prepare(instances(1, 1, 1)) for name in ("echo", "echo", "other"))
+    one, again, other = (
+        balancing.of(view(name), "round_robin").prepare(instances(1, 1, 1)) for name in ("echo", "echo", "other")
+    )
     assert [one(EXCHANGE).id, again(EXCHANGE).id, other(EXCHANGE).id, one(EXCHANGE).id] == ["a", "b", "a", "c"]
 
 
@@ -46,5 +44,5 @@ def test_without_room_for_the_cursor_the_worker_counts_for_itself(monkeypatch: p
 
     engine = MemoryEngine(1 << 20, FakeClock())
     monkeypatch.setattr(engine, "record", lambda operation, key: Full())
-    choose = balancing_of(engine).of(view("echo")).prepare(instances(1, 1))
+    choose = balancing_of(engine).of(view("echo"), "round_robin").prepare(instances(1, 1))
     assert "".join(choose(EXCHANGE).id for _ in range(4)) == "abab"

@@ -38,7 +38,7 @@ def test_a_service_that_nobody_knows_has_no_set(world: World) -> None:
 
 def test_a_service_without_instances_has_an_empty_one() -> None:
     world = World({"echo": service()})
-    assert (world.set().targets, world.set().choose) == ({}, None)
+    assert (world.set().targets, world.plan().choose) == ({}, None)
 
 
 def test_the_same_set_is_given_out_while_nothing_changes(world: World) -> None:
@@ -88,10 +88,10 @@ def test_what_registers_joins_and_leaves_with_its_lease(world: World) -> None:
 
 def test_a_renewed_lease_keeps_targets_and_order(world: World) -> None:
     world.register("echo", "d", ttl=5.0)
-    first = world.set()
+    first = world.plan()
     world.clock.advance(3.0)
     world.register("echo", "d", ttl=5.0)
-    renewed = world.set()
+    renewed = world.plan()
     assert renewed is not first
     assert (list(renewed.targets.values()), renewed.choose) == (list(first.targets.values()), first.choose)
     world.clock.advance(4.0)
@@ -110,10 +110,10 @@ def test_one_that_went_and_came_back_is_counted_anew(world: World) -> None:
 
 def test_another_weight_is_another_target(world: World) -> None:
     world.register("echo", "d", weight=1)
-    before = world.set()
+    before = world.plan()
     world.register("echo", "d", weight=2)
     assert world.set().targets["echo/d@http://d.test:80"].instance.weight == 2
-    assert world.set().choose is not before.choose
+    assert world.plan().choose is not before.choose
 
 
 def test_a_half_open_instance_may_be_picked_whether_or_not_a_probe_is_free(world: World) -> None:

@@ -131,3 +131,29 @@ def test_what_a_tcp_probe_does_not_look_at_is_a_warning(tmp_path: Path):
 def test_tls_that_does_nothing_or_checks_nothing_is_a_warning(tmp_path: Path):
     config = config_of(tmp_path, text('{tls: {verify: false}, instances: [{id: a, url: "http://h:1"}]}'))
     assert [warning.path for warning in config.warnings] == ["services.echo.tls", "services.echo.tls.verify"]
+
+
+ROUTED = """version: 1
+services:
+  plain: {}
+  hashed: {hash: {key: path}}
+routes:
+  - {id: a, path: /a, %s, balancer: consistent_hash}
+"""
+
+
+@pytest.mark.parametrize("target", ["service: plain", "split: [{service: hashed}, {service: plain}]"])
+def test_a_route_that_hashes_leads_to_services_that_say_by_what(tmp_path: Path, target: str):
+    text = ROUTED.replace("hashed: {hash: {key: path}}", "hashed: {hash: {key: path}, balancer: consistent_hash}")
+    problem = problem_of(tmp_path, text % target)
+    assert (problem.path, "plain" in problem.why) == ("routes[0].balancer", True)
+
+
+def test_a_service_may_hash_for_a_route_alone(tmp_path: Path):
+    config_of(tmp_path, ROUTED % "service: hashed")
+
+
+def test_sticky_cookies_that_cannot_work_well_are_a_warning(tmp_path: Path):
+    services = "{a: {sticky: {cookie: c, secret: 0123456789abcdef}}, b: {sticky: {cookie: c, secret: short}}}"
+    config = config_of(tmp_path, f"version: 1\nroutes: []\nservices: {services}\n")
+    assert [warning.path for warning in config.warnings] == ["services.b.sticky.cookie", "services.b.sticky.secret"]

@@ -10,7 +10,6 @@ import functools
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -89,7 +88,8 @@ def test_it_finds_a_probe_too_many(tasks: Tasks, monkeypatch: pytest.MonkeyPatch
     of = Breaker.__init__
 
     def generous(self, record, judge, instance, settings):  # type: ignore[no-untyped-def]
-        of(self, record, judge, instance, replace(settings, half_open_probes=settings.half_open_probes + 1))
+        of(self, record, judge, instance, settings)
+        self._limits = self._limits._replace(probes=self._limits.probes + 1)
 
     monkeypatch.setattr(Breaker, "__init__", generous)
     found(tasks, "3 probes at")

@@ -31,7 +31,7 @@ def _steer(api: Api, request: Request, action: Action) -> Reply:
     view, instance = find_instance(api, request.variables["service"], request.variables["id"])
     changed = api.healths.of(instance, view.settings.health).steer(action)
     structlog.get_logger("gateway.admin").info(
-        "audit", client=request.client, authenticated=request.authenticated, action=action, service=view.name, instance=instance.id,
-        changed=changed,
+        "audit", client=request.client, authenticated=request.authenticated, action=action, service=view.name,
+        instance=instance.id, changed=changed,
     )  # fmt: skip
     return document(instance_document(api, view, instance, api.clock.monotonic()))

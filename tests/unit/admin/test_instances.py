@@ -102,8 +102,8 @@ def test_who_did_what_is_logged_without_the_token():
     audits = [line for line in lines if line["event"] == "audit"]
     assert [line["changed"] for line in audits] == [True, False]
     assert audits[0] == {
-        "event": "audit", "log_level": "info", "client": "", "authenticated": True, "action": "drain", "service": "echo",
-        "instance": "inst-1", "changed": True,
+        "event": "audit", "log_level": "info", "client": "", "authenticated": True, "action": "drain",
+        "service": "echo", "instance": "inst-1", "changed": True,
     }  # fmt: skip
     assert "secret" not in str(lines)
 

@@ -149,6 +149,10 @@ def test_openapi_describes_every_call_and_what_it_answers(gateway: Gateway):
         ("get", "/api/v1/breakers"), ("get", "/api/v1/breakers/{service}/{instance}"), ("get", "/api/v1/routes"),
         ("get", "/api/v1/config"), ("get", "/healthz"), ("get", "/readyz"), ("get", "/metrics"),
         ("get", "/openapi.json"),
+        *(
+            ("post", f"/api/v1/services/{{service}}/instances/{{id}}/{action}")
+            for action in ("drain", "undrain", "disable", "enable")
+        ),
     }  # fmt: skip
     for method, path in calls:
         operation = document["paths"][path][method]

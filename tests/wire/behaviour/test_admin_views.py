@@ -161,7 +161,7 @@ def test_openapi_describes_every_call_and_what_it_answers(gateway: Gateway):
         assert any(status.startswith("2") for status in operation["responses"])
         for answer in operation["responses"].values():
             assert answer["description"]
-        if method in ("post", "delete"):
+        if path == "/register":
             assert operation["requestBody"]["content"]["application/json"]["schema"]["type"] == "object"
     for reference in re.findall(r'"\$ref": "([^"]+)"', json.dumps(document)):
         found = document

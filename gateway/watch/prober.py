@@ -1,10 +1,10 @@
 """Health probes: one worker of the node sends them, for all.
 
 Theory. The workers elect the prober by a lease (`operations/lease.py`). Whoever holds it renews it well before its end;
-when it dies or hangs the lease ends by itself, and the next worker that asks has it. A lease lasts three quarters of
-the shortest interval, so that between the last probe of the old holder and the first of the new one at most two
-intervals pass: at most 1.1 until the next probe would have been due, and no more than that 0.75 from the death on.
-What was counted is in the instances' records, so a new holder goes on counting.
+when it dies or hangs the lease ends by itself, and the next worker that asks has it; all others ask at that moment. A
+lease lasts 0.75 of the shortest interval. A holder that dies just before a probe was due, 1.1 intervals after the last,
+is thus replaced 1.85 intervals after it: within two. The new holder probes at once, and what was counted is in the
+instances' records, so it goes on counting.
 
 A worker asks only while it is `eligible`: of the generation in force. So the settings of a reload are those that are
 probed with, and whoever serves the old ones gives the lease back.
@@ -121,8 +121,9 @@ class Prober:
         if not self._eligible():
             self._resign()
             return now + LOOK
-        if not self._leads(now):
-            return now + min(LOOK, self._length / 4)
+        wait = self._wait_for_lease()
+        if wait:
+            return now + min(LOOK, wait)
         self._look_at_instances(now)
         if now >= self._settle_at:
             self._settle_at = now + SETTLE
@@ -136,15 +137,14 @@ class Prober:
         next_due = self._due[0][0] if self._due else math.inf
         return min(next_due, now + LOOK, now + self._length / 4)
 
-    def _leads(self, now: float) -> bool:
-        """Hold the lease, or try to. Renewed on each turn, so at least four times within its length."""
-        if not self._token:
-            self._length = self._length or self._lease_length()
-            self._token = self._lease.apply(ACQUIRE, self._length).token
-        elif not self._lease.apply(RENEW, self._token, self._length):
-            self._token = 0  # this worker stood still for too long, and another one has it by now
-            self._forget()
-        return self._token != 0
+    def _wait_for_lease(self) -> float:
+        """Renew the lease, or ask for it; 0.0 when this worker has it, else the seconds after which to ask again."""
+        if self._token and self._lease.apply(RENEW, self._token, self._length):
+            return 0.0
+        self._forget()  # this worker stood still for too long, and another one may have it by now
+        self._length = self._length or self._lease_length()
+        self._token, wait = self._lease.apply(ACQUIRE, self._length)
+        return wait
 
     def _lease_length(self) -> float:
         views = self._registry.snapshot().services.values()

@@ -50,6 +50,7 @@ from .state.inflight import InFlight
 from .state.operations.level import LIFT
 from .state.operations.sequence import NEXT
 from .state.registry import Instance, Registry
+from .state.tripping import Deregistration
 from .telemetry import logs
 from .telemetry.access import AccessLog
 from .telemetry.metrics import RequestMetrics
@@ -129,6 +130,7 @@ def build(config: Config, runtime: Runtime) -> Gateway:
             breakers=shared.breakers,
             healths=shared.healths,
             inflight=shared.inflight,
+            budgets=shared.budgets,
             clock=clock,
             check_address=AddressCheck(lambda host: resolver.addresses(host, timeouts.dns, timeouts.dns_ttl), rule),
             routes=lambda: rows(config.routes),
@@ -198,6 +200,7 @@ def _stores(config: Config, runtime: Runtime, clock: Clock) -> stores.Stores:
         engine.record(LIFT, f"level/{key}").drop()
 
     registry = Registry(engine, clock, config.services, config.defaults, gone=gone)
+    breakers.subscribe(Deregistration(registry))
     stores.current = stores.Stores(engine, registry, breakers, healths, inflight, RetryBudgets(engine))
     return stores.current
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from gateway.clock import Clock
 from gateway.state.breakers import Breakers
+from gateway.state.budgets import RetryBudgets
 from gateway.state.health import Healths
 from gateway.state.inflight import InFlight
 from gateway.state.registry import Registry
@@ -42,6 +43,7 @@ class Api:
     breakers: Breakers
     healths: Healths
     inflight: InFlight
+    budgets: RetryBudgets
     clock: Clock
     check_address: Callable[[str], None]
     routes: Callable[[], Sequence[Mapping[str, Any]]]

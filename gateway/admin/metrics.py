@@ -37,6 +37,14 @@ def gauges(api: Api) -> tuple[Gauge, ...]:
             lambda: _breakers(api),
         ),
         Gauge("gateway_instance_healthy", "1 healthy, 0 not.", _INSTANCE, lambda: _healthy(api)),
+        Gauge("gateway_retries", "Attempts beyond the first.", ("service",), lambda: _retries(api, 0), counter=True),
+        Gauge(
+            "gateway_retries_denied",
+            "Attempts that the retry budget did not allow.",
+            ("service",),
+            lambda: _retries(api, 1),
+            counter=True,
+        ),
         single("gateway_config_generation", "Accepted loads of the configuration.", status.generation),
         single("gateway_config_last_reload_successful", "0 when the last reload was refused.", float(successful)),
         single("gateway_config_reload_failures", "Reloads refused.", status.reload_failures, counter=True),
@@ -67,3 +75,9 @@ def _healthy(api: Api) -> Samples:
     now = api.clock.monotonic()
     for view, one in _instances(api):
         yield (view.name, one.id), api.healths.of(one, view.settings.health).mark(now).healthy
+
+
+def _retries(api: Api, which: int) -> Samples:
+    """which: 0 made, 1 denied."""
+    for service, counts in api.budgets.told().items():
+        yield (service,), counts[which]

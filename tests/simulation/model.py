@@ -50,10 +50,11 @@ class Fitness:
 
 
 class Model:
-    """watcher: a worker that takes no requests; through it the node's state is read."""
+    """watcher: a worker that takes no requests; through it the node's state is read. probes: as many may be at once."""
 
-    def __init__(self, watcher: World) -> None:
+    def __init__(self, watcher: World, probes: int) -> None:
         self._watcher = watcher
+        self._probes = probes
         self._began = watcher.clock.monotonic()
         self.attempts: set[Attempt] = set()  # under way, of workers that live
         self.arrived = 0  # requests
@@ -97,12 +98,22 @@ class Model:
         self._check_probes()
         self._check_budget()
 
+    def check_leases(self) -> None:
+        """Nothing is under way and every lease has ended: each half-open breaker has all its places to give."""
+        settings = self.view().settings.breaker
+        for instance in self.view().instances:
+            handle = self._watcher.breakers.of(instance, settings)
+            if handle is None or self.standing()[instance.id] != "half_open":
+                continue
+            permits = [permit for _ in range(self._probes + 1) if (permit := handle.allow(1.0)) is not None]
+            assert len(permits) == self._probes, f"{len(permits)} places are free at {instance.key}"
+            for permit in permits:
+                permit.done(None)
+
     def _check_probes(self) -> None:
         probes = Counter((one.place, one.probe) for one in self.attempts if one.probe is not None)
-        settings = self.view().settings.breaker
         for (place, generation), count in probes.items():
-            assert settings is not None
-            assert count <= settings.half_open_probes, f"{count} probes at {place}, generation {generation}"
+            assert count <= self._probes, f"{count} probes at {place}, generation {generation}"
 
     def _check_budget(self) -> None:
         retries = self.view().settings.retries

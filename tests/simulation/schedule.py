@@ -33,7 +33,7 @@ from tests.unit.upstream.support import World, answer, service
 
 WORKERS = 3
 MOST = 24  # requests under way
-PROBES = 2
+PROBES = MOST_PROBES = 2  # what is configured, and what must hold
 REQUEST = 4.0  # seconds, the deadline
 OPEN_FOR = (2.0, 6.0)  # seconds; a reload changes from one to the other
 TICK = 0.001  # seconds a step
@@ -43,10 +43,12 @@ Outcome = Answer | BaseException
 
 
 class Body:
-    """A streamed body: each step says what comes next."""
+    """A streamed body: each step says what comes next. over: called when it has ended or was closed."""
 
     def __init__(self) -> None:
         self.next: bytes | BaseException = b"x"
+        self.over: Callable[[], None] = lambda: None
+        self.is_over = False
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -54,10 +56,12 @@ class Body:
     def __next__(self) -> bytes:
         if isinstance(self.next, bytes):
             return self.next
+        self.close()
         raise self.next
 
     def close(self) -> None:
-        pass
+        self.is_over = True
+        self.over()
 
 
 class Request:
@@ -85,7 +89,7 @@ class Schedule:
         self._node = Node(self._clock)
         self._settings = self._service(balancer)
         self.trace: list[str] = []
-        self.model = Model(self._worker())
+        self.model = Model(self._worker(), MOST_PROBES)
         self._workers = [self._worker() for _ in range(WORKERS)]  # of the generation in force
         self._requests: list[Request] = []
         self._moods = {id: self._random.choice(MOODS) for id in "abcd"}
@@ -150,6 +154,7 @@ class Schedule:
         outcome: Outcome = task.park()
         if isinstance(outcome, Answer) and isinstance(outcome.body, Body):
             request.body = outcome.body
+            request.body.over = lambda: self.model.left(attempt)
             attempt.probe = None  # a probe is judged by the head
             return outcome
         request.attempt = None
@@ -164,7 +169,7 @@ class Schedule:
         if not request.task.done:
             return
         error = request.task.error
-        if request.body is not None and error is None:
+        if request.body is not None and not request.body.is_over:
             return
         self._requests.remove(request)
         if error is not None and not isinstance(error, (Refusal, Killed)):
@@ -191,18 +196,12 @@ class Schedule:
         """One piece to the client, or the end: then the server closes the body."""
         assert request.body is not None
         request.body.next = piece
-        if not isinstance(piece, bytes):
-            self._left(request)
         given = request.task.result
         try:
             next(given.body)
         except (StopIteration, Refusal):
             given.body.close()
-
-    def _left(self, request: Request) -> None:
-        assert request.attempt is not None
-        self.model.left(request.attempt)
-        self._requests.remove(request)
+            self._requests.remove(request)
 
     def client_leaves(self) -> None:
         request = self._pick_request(waiting=self._random.random() < 0.5)
@@ -212,8 +211,8 @@ class Schedule:
         if request.is_waiting:
             self._resume(request, ClientGone())
         else:
-            self._left(request)
             request.task.result.body.close()
+            self._requests.remove(request)
 
     def _end_overdue(self) -> None:
         """What forwarding does by itself: it waits until the deadline and no longer."""
@@ -295,6 +294,7 @@ class Schedule:
                 for action in ("enable", "undrain"):
                     Fitness.steer(worker, instance, self.model.view(), action)
         self._clock.advance(max(*OPEN_FOR, REQUEST) + 10.0)  # every lease, phase and mark has ended
+        self.model.check_leases()
         for _ in range(RETURNING):
             if set(self.model.standing().values()) == {"closed"}:
                 return

@@ -16,6 +16,7 @@ from gateway.edge.problems import problem
 from gateway.errors import Refusal
 from gateway.exchange import Answer, Exchange
 from gateway.state.breakers import Breakers
+from gateway.state.budgets import RetryBudgets
 from gateway.state.engines.memory import MemoryEngine
 from gateway.state.health import Healths
 from gateway.state.inflight import InFlight
@@ -51,6 +52,7 @@ class Site:
             breakers=self.breakers,
             healths=self.healths,
             inflight=self.inflight,
+            budgets=RetryBudgets(engine),
             clock=self.clock,
             check_address=check_address,
             routes=lambda: [{"id": "echo", "path": "/echo/*"}],

@@ -132,7 +132,7 @@ class Attempts:
             if pause:
                 self._sleep(pause)
             exchange.tried = (*exchange.tried, exchange.instance.key)
-            picked = self._other(exchange)
+            picked = self._other(exchange, outcome)
             if picked is None:
                 break
             if isinstance(outcome, Answer) and (close := getattr(outcome.body, "close", None)) is not None:
@@ -182,13 +182,20 @@ class Attempts:
             raise _nobody(plan.eligible, now)
         return picked
 
-    def _other(self, exchange: Exchange) -> Picked | None:
-        """For another attempt: one that has not failed the request yet, where there is one; None: nobody at all."""
+    def _other(self, exchange: Exchange, outcome: Answer | UpstreamFailure) -> Picked | None:
+        """For another attempt: one that has not failed the request yet, where there is one; None: nobody at all.
+
+        One that did not take the connection, or let its time pass, will hardly do better a moment later: only after an
+        answer or a broken connection the same instance may be asked again.
+        """
         plan = self._plan(exchange.service_name or "", exchange.route, self._now())
         if plan is None or plan.choose is None:
             return None
         exchange.service = plan.eligible.view
-        return _pick(exchange, plan, exchange.tried) or _pick(exchange, plan, _NOBODY)
+        another = _pick(exchange, plan, exchange.tried)
+        if another is None and (isinstance(outcome, Answer) or (outcome.sent and outcome.failure == "reset")):
+            return _pick(exchange, plan, _NOBODY)
+        return another
 
 
 class _Streamed:

@@ -13,6 +13,7 @@ from gateway.exchange import Exchange
 from gateway.state.registry import Instance
 
 from . import Balancer, Chooser, Cursor
+from ._spare import spare
 
 
 def pick(instances: Sequence[Instance], n: int) -> Instance:
@@ -31,6 +32,8 @@ class RoundRobin:
         cursor, count = self._cursor, len(among)
 
         def choose(exchange: Exchange) -> Instance:
+            if exchange.tried:
+                return spare(among, exchange, weighted=False)
             return among[cursor() % count]
 
         return choose

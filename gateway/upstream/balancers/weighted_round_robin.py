@@ -28,6 +28,7 @@ from gateway.exchange import Exchange
 from gateway.state.registry import Instance
 
 from . import Balancer, Chooser, Cursor
+from ._spare import spare
 
 MAX_PERIOD = 20_000  # turns written out: 160 KB
 MAX_STEPS = 100_000  # comparisons to compute them: about 15 ms, once for an eligible set
@@ -115,6 +116,8 @@ class WeightedRoundRobin:
         cursor, at = self._cursor, Turns([instance.weight for instance in among]).at
 
         def choose(exchange: Exchange) -> Instance:
+            if exchange.tried:
+                return spare(among, exchange, weighted=True)
             return among[at(cursor())]
 
         return choose

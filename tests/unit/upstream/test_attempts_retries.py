@@ -1,12 +1,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from gateway.config.model import Breaker, Retries, Timeouts
-from gateway.errors import CircuitOpen, ConnectRefused, DeadlineExceeded, UpstreamReset
+from gateway.errors import (
+    CircuitOpen,
+    ConnectRefused,
+    ConnectTimeout,
+    DeadlineExceeded,
+    PoolExhausted,
+    UpstreamFailure,
+    UpstreamReset,
+    UpstreamTimeout,
+)
 from gateway.exchange import Answer, Exchange
 from tests.unit.upstream.support import Route, World, answer, service
 
@@ -64,18 +74,31 @@ def test_never_the_same_instance_while_another_is_eligible() -> None:
         assert len(set(world.reached[3 * turn : 3 * turn + 3])) == 3
 
 
-def test_the_same_instance_when_there_is_no_other() -> None:
+@pytest.mark.parametrize(("outcome", "times"), [(UpstreamReset(), 3), (answer(503), 3), (answer(500), 1)])
+def test_the_same_instance_when_there_is_no_other(outcome: Any, times: int) -> None:
     world = world_of("a", retries=THREE)
-    world.backends = {"a": ConnectRefused()}
-    with pytest.raises(ConnectRefused):
+    world.backends = {"a": outcome}
+    with suppress(UpstreamReset):
         world.request()
-    assert world.reached == ["a", "a", "a"]
+    assert world.reached == ["a"] * times
+
+
+@pytest.mark.parametrize("failure", [ConnectRefused(), ConnectTimeout(), UpstreamTimeout(), PoolExhausted()])
+def test_not_the_same_instance_when_it_took_no_connection_or_let_its_time_pass(failure: UpstreamFailure) -> None:
+    world = world_of("a", retries=Retries(attempts=3, when=("connect", "timeout"), **AMPLE))
+    world.backends = {"a": failure}
+    with pytest.raises(type(failure)):
+        world.request()
+    assert world.reached == ["a"]
+    world.register("echo", "b")
+    for _ in range(4):
+        assert world.request().status == 200
 
 
 def test_what_fails_the_attempt_that_opens_the_breaker_is_told_as_it_was() -> None:
     world = world_of("a", retries=THREE, breaker=Breaker(failures=2))
-    world.backends = {"a": ConnectRefused()}
-    with pytest.raises(ConnectRefused):
+    world.backends = {"a": UpstreamReset()}
+    with pytest.raises(UpstreamReset):
         world.request()
     assert world.reached == ["a", "a"]
     with pytest.raises(CircuitOpen):

@@ -266,6 +266,7 @@ def test_a_trusted_proxys_request_id_is_kept_when_the_head_is_refused(gateway: G
 # --- the catalogue --------------------------------------------------------------------------------------------------
 ELSEWHERE = {
     "overloaded": "test_threads.py",
+    "no_healthy_instance": "test_health.py",
     "pool_exhausted": "above",
     "address_refused": "above",
     "client_gone": "nobody reads that answer; its line: test_access_log.py",

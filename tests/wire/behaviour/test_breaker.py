@@ -34,7 +34,11 @@ def gateway(server: Server) -> Iterator[Gateway]:
     ]
     config = {
         "services": {
-            name: {"retries": {"attempts": 1}, "breaker": settings, "timeouts": {"upstream": "200ms" if name == "slow" else "20s"}}
+            name: {
+                "retries": {"attempts": 1},
+                "breaker": settings,
+                "timeouts": {"upstream": "200ms" if name == "slow" else "20s"},
+            }
             for names, settings in breakers
             for name in names.split()
         },

@@ -101,7 +101,12 @@ class Schedule:
             balancer=balancer,
             hash=Hash(key="path") if balancer == "consistent_hash" else None,
             breaker=Breaker(failures=random.randint(1, 3), open_for=OPEN_FOR[0], half_open_probes=PROBES),
-            retries=Retries(attempts=random.randint(1, 3), backoff=0.0, min_per_second=0),
+            retries=Retries(
+                attempts=random.randint(1, 3),
+                budget=random.choice((0.2, 1.0)),
+                min_per_second=random.choice((0, 3)),
+                backoff=0.0,
+            ),
             health=Health(
                 passive=random.choice([None, PassiveHealth(failures=2, window=5.0, retry_after=3.0)]),
                 when_none_healthy=random.choice(["fail", "try_all"]),  # type: ignore[arg-type]
@@ -209,6 +214,8 @@ class Schedule:
         if request.is_waiting:
             self._resume(request, ClientGone())
         else:
+            assert request.body is not None
+            request.body.over()  # the model does not wait for the gateway to say so
             request.task.result.body.close()
             self._requests.remove(request)
 

@@ -19,6 +19,8 @@ from tests.support.wire import eventually
 
 from .support import ROUTES, instances, needs, of_service, served_by
 
+pytestmark = pytest.mark.xdist_group("resilience-choosing")
+
 WORKERS = 4
 BALANCER = "services.*.balancer"
 KEYS = [f"user-{number}" for number in range(40)]

@@ -19,7 +19,7 @@ from gateway.exchange import Exchange
 from gateway.state.registry import Instance, ServiceView
 from tests.unit.upstream.support import World
 
-RESERVE = 10.0  # seconds of `min_per_second` that may have been saved up (as in finagle's RetryBudget)
+RESERVE = 1.0  # seconds of `min_per_second` that may have been saved up
 
 Place = tuple[str, int]  # an instance's key, and the how-manieth time that it is there
 
@@ -58,7 +58,7 @@ class Model:
         self._began = watcher.clock.monotonic()
         self.attempts: set[Attempt] = set()  # under way, of workers that live
         self.arrived = 0  # requests
-        self.tried = 0  # attempts
+        self.retries = 0  # attempts beyond the first
         self.sent: Counter[Place] = Counter()
         self.lives: Counter[str] = Counter()  # how many times an instance was taken away, by its key
         self.seen: Counter[str] = Counter()  # what the schedule came by, to know that it came by everything
@@ -76,7 +76,7 @@ class Model:
         attempt = Attempt(self.place(instance), worker, generation if state == "half_open" else None, now)
         self.attempts.add(attempt)
         self.sent[attempt.place] += 1
-        self.tried += 1
+        self.retries += exchange.attempts > 1
         self.seen["probes" if attempt.probe is not None else "picks"] += 1
         self.seen["retries"] += exchange.attempts > 1
         return attempt
@@ -116,10 +116,10 @@ class Model:
             assert count <= self._probes, f"{count} probes at {place}, generation {generation}"
 
     def _check_budget(self) -> None:
-        retries = self.view().settings.retries
+        settings = self.view().settings.retries
         seconds = self._watcher.clock.monotonic() - self._began
-        allowed = retries.budget * self.arrived + retries.min_per_second * (seconds + RESERVE)
-        assert self.tried - self.arrived <= allowed, f"{self.tried} attempts for {self.arrived} requests"
+        allowed = settings.budget * self.arrived + settings.min_per_second * (seconds + RESERVE)
+        assert self.retries <= allowed, f"{self.retries} retries for {self.arrived} requests"
 
     def _check_health(self, worker: World, instance: Instance, view: ServiceView, now: float) -> None:
         mode = Fitness.mode(worker, instance, view, now)

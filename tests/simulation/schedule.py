@@ -9,25 +9,17 @@ they wait for a backend; answers, clients that leave, reloads and deaths meet th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
 from gateway.clock import FakeClock
 from gateway.config.model import Breaker, Hash, Health, PassiveHealth, Retries, Service, Timeouts
-from gateway.errors import (
-    CircuitOpen,
-    ClientGone,
-    ConnectRefused,
-    DeadlineExceeded,
-    NoInstance,
-    Refusal,
-    UpstreamReset,
-    UpstreamTimeout,
-)
-from gateway.exchange import Answer, Exchange
-from tests.simulation.model import Attempt, Fitness, Model
+from gateway.errors import CircuitOpen, ClientGone, DeadlineExceeded, NoInstance, Refusal, UpstreamReset
+from gateway.exchange import Answer
+from tests.simulation.model import Fitness, Model
 from tests.simulation.node import Killed, Node
+from tests.simulation.outcomes import MOODS, OUTCOMES, Body, Outcome, Request, made
 from tests.simulation.tasks import Task, Tasks
 from tests.unit.upstream.support import World, answer, service
 
@@ -38,45 +30,6 @@ REQUEST = 4.0  # seconds, the deadline
 OPEN_FOR = (2.0, 6.0)  # seconds; a reload changes from one to the other
 TICK = 0.001  # seconds a step
 RETURNING = 400  # requests within which every breaker closes once all is well
-
-Outcome = Answer | BaseException
-
-
-class Body:
-    """A streamed body: each step says what comes next. over: called when it has ended or was closed."""
-
-    def __init__(self) -> None:
-        self.next: bytes | BaseException = b"x"
-        self.over: Callable[[], None] = lambda: None
-        self.is_over = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        if isinstance(self.next, bytes):
-            return self.next
-        self.close()
-        raise self.next
-
-    def close(self) -> None:
-        self.is_over = True
-        self.over()
-
-
-class Request:
-    """One request and the task that it runs in. attempt: the one under way; body: the one that is streamed."""
-
-    def __init__(self, worker: World, exchange: Exchange) -> None:
-        self.worker = worker
-        self.exchange = exchange
-        self.task: Task
-        self.attempt: Attempt | None = None
-        self.body: Body | None = None
-
-    @property
-    def is_waiting(self) -> bool:
-        return self.body is None and self.attempt is not None
 
 
 class Schedule:
@@ -101,7 +54,12 @@ class Schedule:
             balancer=balancer,
             hash=Hash(key="path") if balancer == "consistent_hash" else None,
             breaker=Breaker(failures=random.randint(1, 3), open_for=OPEN_FOR[0], half_open_probes=PROBES),
-            retries=Retries(attempts=random.randint(1, 3), backoff=0.0, min_per_second=0),
+            retries=Retries(
+                attempts=random.randint(1, 3),
+                budget=random.choice((0.2, 1.0)),
+                min_per_second=random.choice((0, 3)),
+                backoff=0.0,
+            ),
             health=Health(
                 passive=random.choice([None, PassiveHealth(failures=2, window=5.0, retry_after=3.0)]),
                 when_none_healthy=random.choice(["fail", "try_all"]),  # type: ignore[arg-type]
@@ -211,6 +169,8 @@ class Schedule:
         if request.is_waiting:
             self._resume(request, ClientGone())
         else:
+            assert request.body is not None
+            request.body.over()  # the model does not wait for the gateway to say so
             request.task.result.body.close()
             self._requests.remove(request)
 
@@ -306,25 +266,6 @@ class Schedule:
         raise AssertionError(f"after {RETURNING} good requests: {self.model.standing()}")
 
 
-def made(kind: str) -> Outcome:
-    """The outcome of an attempt: a status, with + when its body is streamed, or an error."""
-    if kind in FAILURES:
-        return FAILURES[kind]()
-    return answer(int(kind.rstrip("+")), Body() if kind.endswith("+") else None)
-
-
-FAILURES: dict[str, Callable[[], Refusal]] = {
-    "refused": ConnectRefused,
-    "reset": UpstreamReset,
-    "slow": UpstreamTimeout,
-}
-OUTCOMES: dict[str, tuple[str, ...]] = {
-    "good": ("200", "200", "200", "200+", "200+", "404"),
-    "bad": ("refused", "reset", "slow", "500", "503", "503+"),
-    "mixed": ("200", "200+", "404", "refused", "reset", "503"),
-    "silent": (),
-}
-MOODS = tuple(OUTCOMES)
 _WEIGHTED: dict[Callable[[Schedule], None], float] = {
     Schedule.arrive: 8,
     Schedule.backend_answers: 8,

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway import plugin
+from gateway.config.built import row_of
 from gateway.state.breakers import Breaker, Permit, Probe
 from gateway.upstream import attempts, balancers
 from tests.simulation import schedule
@@ -23,6 +24,9 @@ from tests.simulation.tasks import Tasks
 SCHEDULES = 20_000 if os.environ.get("SCENARIOS") == "full" else 1500  # over all balancers
 STEPS = 30
 BALANCERS = plugin.kinds(balancers)
+MUST_COME = ["picks", "probes", "answers", "leaves", "overdue", "dies", "reload", "deregisters"]
+if row_of("services.*.retries") is None:
+    MUST_COME.append("retries")
 ONLY = os.environ.get("SIMULATION", "")
 
 
@@ -55,7 +59,7 @@ def test_the_invariants_hold_in_every_schedule(balancer: str, tasks: Tasks) -> N
     for seed in seeds:
         seen += simulate(balancer, seed, tasks)
     if not ONLY:
-        for what in ("picks", "probes", "answers", "leaves", "overdue", "dies", "reload", "deregisters"):
+        for what in MUST_COME:
             assert seen[what] > len(seeds) / 20, f"{what}: {seen}"
 
 
@@ -70,9 +74,14 @@ def test_a_seed_brings_the_same_schedule_back(tasks: Tasks) -> None:
 
 # --- faults that it must find ---------------------------------------------------------------------------------------
 def found(tasks: Tasks, what: str, seeds: int = 200) -> None:
-    with pytest.raises(AssertionError, match=what):
-        for seed in range(seeds):
-            simulate("round_robin", seed, tasks)
+    """Some schedule fails with this; what others may find before is not asked."""
+    for seed in range(seeds):
+        try:
+            simulate("round_robin", seed, tasks, 2 * STEPS)
+        except AssertionError as error:
+            if what in str(error):
+                return
+    pytest.fail(f"no schedule of {seeds} found {what!r}")
 
 
 def test_it_finds_a_probe_that_is_not_given_back(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +96,7 @@ def test_it_finds_a_probe_that_is_not_given_back(tasks: Tasks, monkeypatch: pyte
 
 def test_it_finds_a_probe_too_many(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "MOST_PROBES", schedule.PROBES - 1)
-    found(tasks, "2 (probes|places are free) at")
+    found(tasks, "2 probes at")
 
 
 def test_it_finds_a_pick_of_an_open_instance(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,15 +11,6 @@ from tests.support.faults import OK, FaultBackend
 from tests.wire.scenarios.conftest import figures as figures  # noqa: PLC0414 - a fixture, given on
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a gateway run in one process, so that each gateway is started once."""
-    for item in items:
-        if "resilience" in item.path.parts and not item.get_closest_marker("load"):
-            workers = getattr(item, "callspec", None) and item.callspec.params.get("workers", "")
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{workers}"))
-
-
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Callable[..., list[FaultBackend]]]:
     """processes("a", "b"): started, ended with the module."""

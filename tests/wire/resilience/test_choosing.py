@@ -19,6 +19,8 @@ from tests.support.wire import eventually
 
 from .support import ROUTES, instances, needs, of_service, served_by
 
+pytestmark = pytest.mark.xdist_group("resilience-choosing")
+
 WORKERS = 4
 BALANCER = "services.*.balancer"
 KEYS = [f"user-{number}" for number in range(40)]
@@ -98,15 +100,14 @@ def test_random_two_never_takes_the_busier_of_two(serve: Callable[..., Gateway],
 def test_least_requests_does_not_flood_a_newcomer(serve: Callable[..., Gateway], fresh: list[FaultBackend]):
     gateway = serve({"echo": {"balancer": "least_requests", "instances": instances(fresh[:2])}})
     assert Counter(served_by(gateway, "/echo/x") for _ in range(60)) == {"a": 30, "b": 30}
-    gateway.register("echo", "c", fresh[2].url)
-    first = [served_by(gateway, "/echo/x") for _ in range(30)]
-    assert Counter(first) == {"a": 10, "b": 10, "c": 10}
-    assert Counter(first[:6])["c"] <= 3
-    gateway.call("DELETE", "/register", {"service": "echo", "id": "c"})
-    served = [served_by(gateway, "/echo/x") for _ in range(20)]
-    gateway.register("echo", "c", fresh[2].url)
-    served = [served_by(gateway, "/echo/x") for _ in range(30)]
-    assert Counter(served) == {"a": 10, "b": 10, "c": 10}
+    for _ in range(2):  # new, then back
+        gateway.register("echo", "c", fresh[2].url)
+        served = [served_by(gateway, "/echo/x") for _ in range(30)]
+        # A worker that meets it later lifts it once more, to the least of then: that may cost it a turn.
+        assert all(9 <= count <= 11 for count in Counter(served).values()), served
+        assert Counter(served[:6])["c"] <= 3
+        gateway.call("DELETE", "/register", {"service": "echo", "id": "c"})
+        assert {served_by(gateway, "/echo/x") for _ in range(20)} == {"a", "b"}
 
 
 # --- keys -----------------------------------------------------------------------------------------------------------

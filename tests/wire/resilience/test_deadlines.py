@@ -13,7 +13,7 @@ from tests.support.timing import ends_after
 
 from .support import instances, needs, reason
 
-pytestmark = needs("services.*.retries")
+pytestmark = [needs("services.*.retries"), pytest.mark.xdist_group("resilience-deadlines")]
 
 HEADER = "X-Gateway-Deadline-Ms"
 REQUEST = 2.0  # seconds

@@ -14,6 +14,8 @@ from tests.support.wire import eventually
 
 from .support import ROUTES, instances, of_service, reason, states
 
+pytestmark = pytest.mark.xdist_group("resilience-exactness")
+
 FAILURES = 5
 PROBES = 3
 OPEN_FOR = 1.0

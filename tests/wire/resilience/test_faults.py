@@ -25,6 +25,8 @@ from tests.support.faults import (
 )
 from tests.support.wire import eventually, request
 
+pytestmark = pytest.mark.xdist_group("resilience-faults")
+
 GET = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"
 

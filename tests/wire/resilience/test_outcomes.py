@@ -11,6 +11,8 @@ from tests.support.servers import WORKER, Gateway
 
 from .support import ROUTES, breaker, of_service, reason
 
+pytestmark = pytest.mark.xdist_group("resilience-outcomes")
+
 FAILURES = 5
 
 # fault: status; the refusal's reasons, one of them, in the access log; whether the client gets a whole answer

@@ -16,7 +16,7 @@ from tests.support.servers import WORKER, Gateway
 
 from .support import ROUTES, instances, needs, reason
 
-pytestmark = needs("services.*.retries")
+pytestmark = [needs("services.*.retries"), pytest.mark.xdist_group("resilience-retries")]
 
 KEPT = 64 * 1024  # bytes of a body that can be sent again
 AMPLE = {"budget": "100%", "min_per_second": 1000, "backoff": "1ms"}
@@ -84,7 +84,8 @@ def test_a_get_is_tried_again_at_another_instance(
     assert [one.status for one in answers] == [200] * 8
     assert "a" not in {one.header("X-Instance") for one in answers}
     attempts = Counter(gateway.access_line(one.header("X-Request-ID"))["attempts"] for one in answers)
-    assert set(attempts) == {1, 2}
+    assert 2 in attempts
+    assert max(attempts) == 2
     for tries in by_request(fresh).values():
         assert [name for name, _ in tries].count("a") <= 1
         assert len({seen.values("X-Request-ID")[0] for _, seen in tries}) == 1

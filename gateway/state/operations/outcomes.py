@@ -16,12 +16,13 @@ from typing import NamedTuple
 from . import Decision, Operation, State
 
 BUCKETS = 10
-_COUNTS = 3 * BUCKETS
+_OLDER = struct.Struct(f"={3 * (BUCKETS - 1)}q")  # calls, failures and slow calls of each, newest first
 
-# Generation, seconds of a bucket, number of the newest bucket; calls, failures and slow calls of each, newest first.
-LAYOUT = struct.Struct(f"=qdq{_COUNTS}q")
-_NONE = (0,) * _COUNTS
-INITIAL = (0, 0.0, 0, *_NONE)
+# Generation, seconds of a bucket, number of the newest bucket; calls, failures and slow calls of all buckets, those of
+# the newest one; the older ones, packed: a call within the newest bucket, as nearly all are, does not look at them.
+LAYOUT = struct.Struct(f"=qdq6q{_OLDER.size}s")
+_NOTHING_OLDER = bytes(_OLDER.size)
+INITIAL = (0, 0.0, 0, *(0,) * 6, _NOTHING_OLDER)
 
 
 class Counts(NamedTuple):
@@ -38,21 +39,35 @@ NOTHING = Counts(0, 0, 0, False)
 
 def add(state: State, now: float, generation: int, bucket: float, failed: bool, slow: bool) -> Decision[Counts]:  # noqa: PLR0917
     """Count one call, and tell all that count at present. bucket: seconds, a tenth of the window."""
-    current, width, newest, *counts = state
+    current, width, newest, calls, failures, slow_calls, own_calls, own_failures, own_slow, older = state
     if generation < current:
         return Decision(None, NOTHING)
     number = int(now / bucket)
     if generation > current or bucket != width:
-        newest, counts = number, list(_NONE)
+        newest, older = number, _NOTHING_OLDER
+        calls = failures = slow_calls = own_calls = own_failures = own_slow = 0
     elif number > newest:
-        passed = 3 * min(number - newest, BUCKETS)
-        newest, counts = number, [*_NONE[:passed], *counts[: _COUNTS - passed]]
+        older = _moved(number - newest, (own_calls, own_failures, own_slow), older)
+        newest = number
+        own_calls = own_failures = own_slow = 0
+        counts = _OLDER.unpack(older)
+        calls, failures, slow_calls = sum(counts[::3]), sum(counts[1::3]), sum(counts[2::3])
     # A time before the newest bucket's is that of a call that was overtaken while it was written; it counts there.
-    counts[0] += 1
-    counts[1] += failed
-    counts[2] += slow
-    told = Counts(sum(counts[::3]), sum(counts[1::3]), sum(counts[2::3]))
-    return Decision((generation, bucket, newest, *counts), told)
+    calls, own_calls = calls + 1, own_calls + 1
+    if failed:
+        failures, own_failures = failures + 1, own_failures + 1
+    if slow:
+        slow_calls, own_slow = slow_calls + 1, own_slow + 1
+    counted = (generation, bucket, newest, calls, failures, slow_calls, own_calls, own_failures, own_slow, older)
+    return Decision(counted, Counts(calls, failures, slow_calls))
+
+
+def _moved(passed: int, own: tuple[int, int, int], older: bytes) -> bytes:
+    """The older buckets when so many have passed, `own` being the counts of what was the newest."""
+    counts = (
+        [*(0,) * (3 * (passed - 1)), *own, *_OLDER.unpack(older)] if passed < BUCKETS else (0,) * (3 * (BUCKETS - 1))
+    )
+    return _OLDER.pack(*counts[: 3 * (BUCKETS - 1)])
 
 
 def _lifetime(state: State) -> float:

@@ -155,11 +155,16 @@ def build(config: Config, runtime: Runtime) -> Gateway:
         clock=clock,
         security_headers=config.server.security_headers,
     )
+    page, generation = runtime.page, runtime.generation
+
+    def in_force() -> bool:
+        return page.generation == generation
+
     parts: list[Part] = [writer, _Closing(engine.close), _Closing(sessions.close), _Resolving(resolver)]
-    parts.append(Periodic("sweep", SWEEP, _sweep(registry, sessions, shared.budgets)))
+    parts.append(Periodic("sweep", SWEEP, _sweep(registry, sessions, shared.budgets, in_force)))
     if any(service.health.active or service.health.passive for service in config.services.values()):
         crew = Crew("probe", THREADS)
-        parts += [_Closing(crew.stop), _prober(shared, clock, Probing(sessions), crew, runtime)]
+        parts += [_Closing(crew.stop), _prober(shared, clock, Probing(sessions), crew, in_force)]
     if config.setup is not None:
         parts.append(Setup(config.setup, plugin.resolve(config.setup, config.folder), engine, registry))
     return Gateway(edge.serve, edge.refused, parts)
@@ -229,12 +234,7 @@ def _address_rule(rule: AddressRule) -> Callable[[Any, str, int], str | None]:
     return check
 
 
-def _prober(shared: stores.Stores, clock: Clock, probe: Probe, crew: Crew, runtime: Runtime) -> Prober:
-    page, generation = runtime.page, runtime.generation
-
-    def in_force() -> bool:
-        return page.generation == generation
-
+def _prober(shared: stores.Stores, clock: Clock, probe: Probe, crew: Crew, in_force: Callable[[], bool]) -> Prober:
     return Prober(
         registry=shared.registry, healths=shared.healths, engine=shared.engine, clock=clock, probe=probe,
         submit=crew.submit, eligible=in_force, random=Random(),  # noqa: S311 - jitter, not a secret
@@ -263,11 +263,14 @@ def _first_load(at: float) -> dict[str, Any] | None:
     return {"ok": True, "at": logs.timestamp(at), "errors": []} if at else None
 
 
-def _sweep(registry: Registry, sessions: Sessions, budgets: RetryBudgets) -> Callable[[], None]:
+def _sweep(
+    registry: Registry, sessions: Sessions, budgets: RetryBudgets, in_force: Callable[[], bool]
+) -> Callable[[], None]:
     def sweep() -> None:
         registry.sweep()
         services = registry.snapshot().services
-        budgets.retain(services.keys())
+        if in_force():  # a worker that makes way does not know the services of the next generation
+            budgets.sweep(services.keys())
         sessions.retain({one.key for found in services.values() for one in found.instances})
         sessions.sweep()
 

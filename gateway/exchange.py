@@ -67,7 +67,7 @@ class Exchange:
         # routing: what is wanted
         "route", "variables", "service_name", "target",
         # upstream: who answers, until when
-        "service", "instance", "attempts", "tried", "deadline", "timeouts",
+        "service", "instance", "attempts", "tried", "deadline", "cut_short", "timeouts",
         # forward: the body on its way up
         "upload",
         # the record: what happened
@@ -102,6 +102,7 @@ class Exchange:
         self.attempts = 0
         self.tried: tuple[str, ...] = ()  # keys of the instances that failed this request before
         self.deadline = 0.0
+        self.cut_short = False  # by the caller's own deadline: what runs into it says nothing about the instance
         self.timeouts: Any = None  # config.model.Timeouts in force
         self.upload: Any = None  # forward.upload.Upload; `replayable` tells whether another attempt can send it again
         self.bytes_in = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from gateway.state.registry import Instance, ServiceView
 from gateway.telemetry.metrics import CONTENT_TYPE, Gauge, Metrics
@@ -22,7 +22,7 @@ def metrics(api: Api, request: Request) -> Reply:
 
 def gauges(api: Api) -> tuple[Gauge, ...]:
     """What is not counted but read when asked for."""
-    status = api.status()
+    status, retries = api.status(), api.budgets.told()
     successful = status.last_reload is None or bool(status.last_reload.get("ok"))
 
     def single(name: str, help: str, value: float, *, counter: bool = False) -> Gauge:
@@ -37,12 +37,14 @@ def gauges(api: Api) -> tuple[Gauge, ...]:
             lambda: _breakers(api),
         ),
         Gauge("gateway_instance_healthy", "1 healthy, 0 not.", _INSTANCE, lambda: _healthy(api)),
-        Gauge("gateway_retries", "Attempts beyond the first.", ("service",), lambda: _retries(api, 0), counter=True),
+        Gauge(
+            "gateway_retries", "Attempts beyond the first.", ("service",), lambda: _retries(retries, 0), counter=True
+        ),
         Gauge(
             "gateway_retries_denied",
             "Attempts that the retry budget did not allow.",
             ("service",),
-            lambda: _retries(api, 1),
+            lambda: _retries(retries, 1),
             counter=True,
         ),
         single("gateway_config_generation", "Accepted loads of the configuration.", status.generation),
@@ -77,7 +79,7 @@ def _healthy(api: Api) -> Samples:
         yield (view.name, one.id), api.healths.of(one, view.settings.health).mark(now).healthy
 
 
-def _retries(api: Api, which: int) -> Samples:
+def _retries(told: Mapping[str, tuple[int, int]], which: int) -> Samples:
     """which: 0 made, 1 denied."""
-    for service, counts in api.budgets.told().items():
+    for service, counts in told.items():
         yield (service,), counts[which]

@@ -40,7 +40,10 @@ class Forward:
         adapter = self._sessions.of(exchange.instance, exchange.service.settings).adapter
         request = self._compose(exchange, adapter.authority, int((exchange.deadline - started) * 1000))
         if exchange.deadline <= started:
-            raise adapter.failure(DeadlineExceeded("The request's time was used up before this attempt"))
+            late = DeadlineExceeded("The request's time was used up before this attempt")
+            late.sent = False
+            late.failure = "none"  # the instance has no part in it
+            raise adapter.failure(late)
         deadline = exchange.deadline
         try:
             if exchange.body is None:

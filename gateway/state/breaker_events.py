@@ -61,12 +61,3 @@ def log(event: Event) -> None:
             _log.info("breaker_closed", **told)
         case _:
             _log.warning("breaker_steered", **told, before=event.before, after=event.after)
-
-
-def tell(listeners: tuple[Listener, ...], event: Event) -> None:
-    """A listener that fails is logged: it must not cost the others the event, nor the client its answer."""
-    for listener in listeners:
-        try:
-            listener(event)
-        except Exception:
-            _log.exception("breaker_listener_failed", service=event.service, instance=event.instance, what=event.name)

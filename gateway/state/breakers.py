@@ -8,6 +8,7 @@ where shares of failed or slow calls are looked at, each call is counted.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from typing import Literal
 
 from gateway.clock import Clock
 from gateway.config.model import Breaker as Settings
+from gateway.errors import StoreFull
 
-from .breaker_events import Event, Listener, log, tell
+from .breaker_events import Event, Listener, log
 from .ejections import Ejections
 from .engines import Engine, Record
 from .judging import Identified, Judge
+from .listening import tell
 from .operations import State, outcomes
 from .operations import breaker as machine
 from .permits import FreePermit, Permit, Probe, SharePermit, WindowPermit
@@ -83,8 +86,10 @@ class Breakers:
         self._listeners = (*self._listeners, listener)
 
     def forget(self, key: str) -> None:
-        """Drop the state of an instance that is gone, by its key."""
-        self._engine.record(machine.ALLOW, key).drop()
+        """Forget an instance that is gone, by its key. What is still under way to it says nothing about one that comes
+        under the same key."""
+        with contextlib.suppress(StoreFull):  # then there was no record, and there is none now
+            self._engine.record(machine.FORGET, key).apply(machine.FORGET)
         self._engine.record(outcomes.ADD, key).drop()
 
     def _tell(self, event: Event) -> None:

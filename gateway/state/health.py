@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import structlog
 
@@ -21,8 +21,17 @@ from gateway.errors import StoreFull
 
 from .engines import Engine, Record
 from .judging import Identified
+from .listening import tell
 from .operations import health as machine
 from .operations.health import Finding
+
+
+class Living(Identified, Protocol):
+    """What health needs to know of an instance. since: differs from that of an earlier instance with the same key."""
+
+    @property
+    def since(self) -> float: ...
+
 
 Action = Literal["drain", "undrain", "disable", "enable"]
 
@@ -34,8 +43,8 @@ class Mark(NamedTuple):
 
     fit: new requests may go to it. mode: up | unhealthy | draining | disabled, the last of these that holds. reason:
     why it is not up, for people. until: monotonic, when a passive mark ends by itself, else inf. since: monotonic, when
-    it last came back (well again, enabled, undrained); 0.0 never, and while it is not fit. draining_since: monotonic,
-    0.0 when it does not drain. healthy: neither probes nor requests speak against it, whatever the mode.
+    it last came back (well again, enabled, undrained); 0.0 never, and while it is not fit. healthy: neither probes nor
+    requests speak against it, whatever the mode.
     """
 
     fit: bool
@@ -43,11 +52,10 @@ class Mark(NamedTuple):
     reason: str | None
     until: float
     since: float
-    draining_since: float
     healthy: bool = True
 
 
-_UNTOUCHED = Mark(True, "up", None, math.inf, 0.0, 0.0)
+_UNTOUCHED = Mark(True, "up", None, math.inf, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +103,7 @@ class Healths:
         self._lock = Lock()  # guards replacing _listeners, which is read without it
         self._listeners = tuple(listeners)
 
-    def of(self, instance: Identified, settings: Settings) -> Health:
+    def of(self, instance: Living, settings: Settings) -> Health:
         """A handle on the instance's health. Keep it: it remembers what it read."""
         return Health(self._engine.record(machine.PROBED, instance.key), instance, settings, self._tell)
 
@@ -108,24 +116,24 @@ class Healths:
         with self._lock:
             self._listeners = (*self._listeners, listener)
 
-    def _tell(self, instance: Identified, name: str, was: str, cause: str, failures: int = 0) -> None:
+    def _tell(self, instance: Living, name: str, was: str, cause: str, failures: int = 0) -> None:
         event = Event(name, was, instance.service, instance.id, self._clock.wall(), cause, failures)
-        for listener in self._listeners:
-            listener(event)
+        tell(self._listeners, event)
 
 
 class Health:
     """A handle on one instance's health. Safe in every thread: its one field that changes is replaced whole."""
 
-    __slots__ = ("_active", "_passive", "_tell", "_untouched", "instance", "record", "settings")
+    __slots__ = ("_active", "_life", "_passive", "_tell", "_untouched", "instance", "record", "settings")
 
     def __init__(
-        self, record: Record, instance: Identified, settings: Settings, tell: Callable[..., None]
+        self, record: Record, instance: Living, settings: Settings, tell: Callable[..., None]
     ) -> None:  # fmt: skip
         self.record = record
         self.instance = instance
         self.settings = settings
         self._tell = tell
+        self._life = instance.since
         self._active = settings.active is not None
         self._passive = settings.passive is not None
         self._untouched: int | None = None  # the stamp at which there was no record
@@ -140,15 +148,17 @@ class Health:
             self._untouched = stamp
             return _UNTOUCHED
         record = machine.Record.of(state)
+        if record.life != self._life:
+            return _UNTOUCHED
         healthy = machine.well(record, now, self._active, self._passive)
         until = record.until if self._passive and record.until > now else math.inf
         if record.mode == machine.DISABLED:
-            return Mark(False, "disabled", "disabled by an operator", until, 0.0, 0.0, healthy)
+            return Mark(False, "disabled", "disabled by an operator", until, 0.0, healthy)
         if record.mode == machine.DRAINING:
-            return Mark(False, "draining", "drained by an operator", until, 0.0, record.mode_at, healthy)
+            return Mark(False, "draining", "drained by an operator", until, 0.0, healthy)
         if not healthy:
-            return Mark(False, "unhealthy", self._reason(record, now), until, 0.0, 0.0, False)
-        return Mark(True, "up", None, until, machine.returned_at(record, self._active, self._passive), 0.0)
+            return Mark(False, "unhealthy", self._reason(record, now), until, 0.0, False)
+        return Mark(True, "up", None, until, machine.returned_at(record, self._active, self._passive))
 
     def failed(self) -> None:
         """A request to it failed. Nothing without passive settings."""
@@ -157,7 +167,7 @@ class Health:
             return
         try:
             change = self.record.apply(
-                machine.FAILED, passive.failures, passive.window, passive.retry_after, self._active
+                machine.FAILED, passive.failures, passive.window, passive.retry_after, self._active, self._life
             )
         except StoreFull as error:  # the answer that is being reported must not be lost over it
             self._not_recorded(error)
@@ -172,7 +182,7 @@ class Health:
         try:
             change = self.record.apply(
                 machine.PROBED, finding.code, finding.status, active.healthy_after, active.unhealthy_after,
-                self._passive,
+                self._passive, self._life,
             )  # fmt: skip
         except StoreFull as error:
             self._not_recorded(error)
@@ -184,11 +194,11 @@ class Health:
         if self._passive and self.record.stamp() != self._untouched:
             state = self.record.read()
             if machine.Record.of(state).untold:
-                self._report(self.record.apply(machine.SETTLE, self._active), "", 0)
+                self._report(self.record.apply(machine.SETTLE, self._active, self._life), "", 0)
 
     def steer(self, action: Action) -> bool:
         """What the operator wants; whether that changed the mode. Raises StoreFull."""
-        steering = self.record.apply(machine.STEER, action)
+        steering = self.record.apply(machine.STEER, action, self._life)
         if steering.was == steering.mode:
             return False
         self._tell(self.instance, machine.MODES[steering.mode], machine.MODES[steering.was], "an operator")

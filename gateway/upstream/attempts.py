@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from gateway.clock import Clock
-from gateway.errors import CircuitOpen, NoHealthyInstance, NoInstance, UnknownService, UpstreamFailure
+from gateway.errors import CircuitOpen, NoHealthyInstance, NoInstance, Refusal, UnknownService, UpstreamFailure
 from gateway.exchange import Answer, Exchange
 from gateway.state.breakers import Permit
 from gateway.state.inflight import InFlight
@@ -80,7 +80,7 @@ class Attempts:
         if target.breaker is not None:
             permit = target.breaker.allow(plan.timeouts.request)
             if permit is None:
-                target, permit = self._picked(exchange, plan, now)
+                target, permit = self._picked(exchange, plan, now, (target.instance.key,))
         return self._answer(exchange, proceed, plan, target, permit)
 
     def _stuck(self, exchange: Exchange, proceed: Proceed, plan: Plan, now: float) -> Answer:
@@ -88,7 +88,7 @@ class Attempts:
         sticky, wall = plan.sticky, self._wall()
         assert sticky is not None  # noqa: S101
         claim = sticky.claim(exchange, wall)
-        target = None if claim is None else plan.tokens.get(claim.token)
+        target = None if claim is None else plan.claimed.get(claim.token)
         permit: Permit | None = None
         if target is not None and target.breaker is not None:
             permit = target.breaker.allow(plan.timeouts.request)
@@ -99,7 +99,7 @@ class Attempts:
             target, permit = self._picked(exchange, plan, now)
         answer = self._answer(exchange, proceed, plan, target, permit)
         key = exchange.instance.key
-        token = sticky.token(key)
+        token = plan.tokens.get(key) or sticky.token(key)
         if claim is None or claim.token != token or (sticky.due(claim, wall) and key not in plan.eligible.draining):
             answer.headers.append(sticky.issue(token, wall))
         return answer
@@ -125,22 +125,30 @@ class Attempts:
         """Further attempts, while the outcome is one to try again after and there is time, budget and somebody."""
         retries, budget = plan.retries, plan.budget
         assert retries is not None  # noqa: S101
-        while exchange.attempts < retries.attempts and retries.covers(exchange, outcome):
+        assert budget is not None  # noqa: S101
+        while exchange.attempts < retries.attempts:
+            exchange.tried = (*exchange.tried, exchange.instance.key)
             pause = retries.pause(exchange.attempts, self._chance())
-            if self._now() + pause >= exchange.deadline or budget is None or not budget.spend():
+            if self._now() + pause >= exchange.deadline or not _somebody(exchange, plan, outcome) or not budget.spend():
                 break
             if pause:
                 self._sleep(pause)
-            exchange.tried = (*exchange.tried, exchange.instance.key)
-            picked = self._other(exchange, outcome)
+            try:
+                picked = self._other(exchange, outcome)
+            except Refusal:  # no room to choose: what there is, is the answer
+                break
+            except BaseException:
+                _let_go(outcome)
+                raise
             if picked is None:
                 break
-            if isinstance(outcome, Answer) and (close := getattr(outcome.body, "close", None)) is not None:
-                close()
+            _let_go(outcome)
             try:
                 outcome = self._attempt(exchange, proceed, *picked)
             except UpstreamFailure as failure:
                 outcome = failure
+            if not retries.covers(exchange, outcome):
+                break
         if isinstance(outcome, Answer):
             return outcome
         raise outcome
@@ -152,11 +160,12 @@ class Attempts:
         self._requests[target.requests] += 1
         exchange.instance = target.instance
         exchange.attempts += 1
+        exchange.upstream_seconds = 0.0
         try:
             answer = proceed(exchange)
         except BaseException as error:
             in_flight[column] -= 1
-            _report(target, permit, target.judged(error), exchange.upstream_seconds)
+            _report(target, permit, target.judged(error, exchange), exchange.upstream_seconds)
             raise
         whole = type(answer.body) is list
         if whole:
@@ -166,18 +175,18 @@ class Attempts:
             permit = None
             if whole:
                 return answer
-            answer.body = _Streamed(answer.body, in_flight, target, None, 0.0, told=True)
+            answer.body = _Streamed(answer.body, exchange, in_flight, target, None, told=True)
             return answer
         if permit is not None and (whole or permit.is_probe):
             permit.done(True, exchange.upstream_seconds)
             permit = None
         if not whole:
-            answer.body = _Streamed(answer.body, in_flight, target, permit, exchange.upstream_seconds)
+            answer.body = _Streamed(answer.body, exchange, in_flight, target, permit)
         return answer
 
-    def _picked(self, exchange: Exchange, plan: Plan, now: float) -> Picked:
-        """Somebody who lets the request through. CircuitOpen when nobody does."""
-        picked = _pick(exchange, plan, _NOBODY)
+    def _picked(self, exchange: Exchange, plan: Plan, now: float, refused: tuple[str, ...] = _NOBODY) -> Picked:
+        """Somebody who lets the request through, `refused` not asked again. CircuitOpen when nobody does."""
+        picked = _pick(exchange, plan, refused)
         if picked is None:
             raise _nobody(plan.eligible, now)
         return picked
@@ -193,32 +202,48 @@ class Attempts:
             return None
         exchange.service = plan.eligible.view
         another = _pick(exchange, plan, exchange.tried)
-        if another is None and (isinstance(outcome, Answer) or (outcome.sent and outcome.failure == "reset")):
-            return _pick(exchange, plan, _NOBODY)
-        return another
+        return _pick(exchange, plan, _NOBODY) if another is None and _again_at(outcome) else another
+
+
+def _again_at(outcome: Answer | UpstreamFailure) -> bool:
+    """Whether the instance that this came from may be asked again."""
+    return isinstance(outcome, Answer) or (outcome.sent and outcome.failure == "reset")
+
+
+def _somebody(exchange: Exchange, plan: Plan, outcome: Answer | UpstreamFailure) -> bool:
+    """Whether there is anybody for another attempt, as far as the plan knows: where nobody is, nothing is paid for."""
+    targets = plan.eligible.targets
+    return _again_at(outcome) or len(targets) > len(exchange.tried) or any(key not in exchange.tried for key in targets)
+
+
+def _let_go(outcome: Answer | UpstreamFailure) -> None:
+    """Nobody gets this answer."""
+    if isinstance(outcome, Answer) and (close := getattr(outcome.body, "close", None)) is not None:
+        close()
 
 
 class _Streamed:
     """A body on its way; at its end the request is no longer in flight, and the outcome, unless told, is."""
 
-    __slots__ = ("_body", "_in_flight", "_next", "_permit", "_seconds", "_target", "_told")
+    __slots__ = ("_body", "_exchange", "_in_flight", "_next", "_permit", "_seconds", "_target", "_told")
 
     def __init__(
         self,
         body: Iterable[bytes],
+        exchange: Exchange,
         in_flight: memoryview,
         target: Target,
         permit: Permit | None,
-        seconds: float,
         *,
         told: bool = False,
     ) -> None:
         self._body = body
+        self._exchange = exchange
         self._next = iter(body).__next__
         self._in_flight: memoryview | None = in_flight  # None: it has ended
         self._target = target
         self._permit = permit
-        self._seconds = seconds
+        self._seconds = exchange.upstream_seconds
         self._told = told
 
     def __iter__(self) -> Iterator[bytes]:
@@ -231,7 +256,7 @@ class _Streamed:
             self._end(True)
             raise
         except BaseException as error:
-            self._end(self._target.judged(error))
+            self._end(self._target.judged(error, self._exchange))
             raise
 
     def close(self) -> None:
@@ -296,7 +321,7 @@ def _nobody(eligible: EligibleSet, now: float) -> NoInstance | CircuitOpen | NoH
     name = view.name
     if not view.instances:
         return NoInstance(f"{name} has no instance", service=name, retry_after=NO_INSTANCE)
-    wait = min(eligible.until - now, BUSY_PROBES if eligible.targets else math.inf)
+    wait = min(eligible.back_at - now, BUSY_PROBES if eligible.targets else math.inf)
     if eligible.targets or (eligible.open and not eligible.unhealthy):
         wait = NO_INSTANCE if wait == math.inf else wait  # forced open: nobody knows
         return CircuitOpen(f"every instance of {name} has failed and is left alone", service=name, retry_after=wait)

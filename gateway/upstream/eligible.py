@@ -13,8 +13,11 @@ from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
 
+import structlog
+
 from gateway.clock import Clock
 from gateway.config.model import Breaker as BreakerSettings
+from gateway.errors import StoreFull
 from gateway.state.breakers import Breakers
 from gateway.state.budgets import RetryBudgets
 from gateway.state.health import Healths
@@ -25,8 +28,10 @@ from .balancers import Chooser
 from .plans import BalancerOf, Plan, Planner
 from .targets import EligibleSet, Target
 
+NO_ROOM = 5.0  # seconds after which one that was left out for want of room is looked at again
 MAX_KEPT = 16_384  # services; names come and go with registrations, so the oldest makes room
 
+_log = structlog.get_logger("gateway.upstream")
 _FAILURES = frozenset(BreakerSettings().failure_on)  # for passive health where there is no breaker
 
 
@@ -121,6 +126,9 @@ class Eligible:
     def _filter(self, view: ServiceView, was: EligibleSet | None, version: int, now: float) -> EligibleSet:
         everything = self._targets(view, was)
         until = min((one.expires for one in view.instances if one.expires is not None), default=math.inf)
+        if len(everything) < len(view.instances):
+            until = min(until, now + NO_ROOM)
+        back_at = math.inf
         targets: dict[str, Target] = {}
         unhealthy: dict[str, Target] = {}
         draining: dict[str, Target] = {}
@@ -134,12 +142,16 @@ class Eligible:
             open_until = 0.0 if target.breaker is None else target.breaker.open_until(now)
             if open_until:
                 until = min(until, open_until)
-                opened += mark.mode != "draining"
+                if mark.mode != "draining":
+                    back_at = min(back_at, open_until)
+                    opened += 1
+            elif not mark.healthy:
+                until = min(until, mark.until)
+                if mark.mode != "draining":
+                    back_at = min(back_at, mark.until)
+                    unhealthy[key] = target
             elif mark.mode == "draining":
                 draining[key] = target
-            elif not mark.fit:
-                until = min(until, mark.until)
-                unhealthy[key] = target
             else:
                 targets[key] = target
                 if length and (start := self._came(target, mark.since, now)) + length > now:
@@ -147,7 +159,9 @@ class Eligible:
                     until = min(until, start + length)
         if not targets and view.settings.health.when_none_healthy == "try_all":
             targets = unhealthy
-        return EligibleSet(view, version, until, targets, everything, draining, ramping, opened, len(unhealthy), {})
+        return EligibleSet(
+            view, version, until, targets, everything, draining, ramping, opened, len(unhealthy), back_at, {}
+        )
 
     def _came(self, target: Target, healthy_since: float, now: float) -> float:
         """When the instance began to take requests, monotonic seconds; 0.0: it always did."""
@@ -156,17 +170,27 @@ class Eligible:
         return max(registered, healthy_since, 0.0 if breaker is None else breaker.closed_at())
 
     def _targets(self, view: ServiceView, was: EligibleSet | None) -> Mapping[str, Target]:
-        """All instances of the view; those that are as they were keep their target, with what its breaker remembers."""
-        if was is None:
-            return {one.key: self._target(view, one) for one in view.instances}
-        if was.view is view:
-            return was.all_targets
-        before = was.all_targets
-        targets = {}
+        """The instances of the view; those that are as they were keep their target, with what its breaker remembers.
+
+        One that cannot be counted, for want of room, is left out: the others go on. StoreFull when there is no other.
+        """
+        before: Mapping[str, Target] = {} if was is None else was.all_targets
+        if was is not None and was.view is view and len(before) == len(view.instances):
+            return before
+        targets: dict[str, Target] = {}
+        full: StoreFull | None = None
         for one in view.instances:
             kept = before.get(one.key)
-            same = kept is not None and _as_it_was(kept.instance, one)
-            targets[one.key] = kept if same and kept is not None else self._target(view, one)
+            if kept is not None and _as_it_was(kept.instance, one):
+                targets[one.key] = kept
+                continue
+            try:
+                targets[one.key] = self._target(view, one)
+            except StoreFull as error:
+                full = error
+                _log.error("instance_left_out", service=view.name, instance=one.id, why=error.detail)
+        if full is not None and not targets:
+            raise full
         return targets
 
     def _target(self, view: ServiceView, instance: Instance) -> Target:

@@ -15,12 +15,15 @@ from gateway.state.registry import Instance, ServiceView
 from .balancers import Balancer, Chooser
 from .narrowing import narrowed
 from .retries import RetryPolicy, compiled, merged
-from .slow_start import ramped
+from .slow_start import Ramp
 from .sticky import Sticky
 from .targets import EligibleSet, Target
 
 BalancerOf = Callable[[ServiceView, str, str], Balancer]
-"""Makes a balancer of a service: of which kind, and for which part of its instances, "" for all of them."""
+"""Makes a balancer of a service: of which kind, and for which part of its instances, by a name of its own."""
+
+_EVERYBODY = None  # in the place of a route's tags: all of an eligible set, whatever is preferred
+_Tags = tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,8 +32,8 @@ class Plan:
 
     targets: those that may be picked, after narrowing. choose: None when there is none. choose_any: among all that
     `eligible` has, where narrowing left some out.
-    retries, budget: both None when one attempt is made. sticky: None without. tokens: what its cookies call targets,
-    those that are draining included.
+    retries, budget: both None when one attempt is made. sticky: None without. tokens: what its cookies call an
+    instance, by its key; claimed: the targets that they may still claim, by token, those that are draining included.
     """
 
     eligible: EligibleSet
@@ -41,7 +44,8 @@ class Plan:
     retries: RetryPolicy | None
     budget: RetryBudget | None
     sticky: Sticky | None
-    tokens: Mapping[str, Target]
+    tokens: Mapping[str, str]
+    claimed: Mapping[str, Target]
 
 
 class Planner:
@@ -54,7 +58,7 @@ class Planner:
         self,
         view: ServiceView,
         balancer_of: BalancerOf,
-        budget_of: Callable[[str, float, float], RetryBudget | None],
+        budget_of: Callable[[str, float, float], RetryBudget],
         now: Callable[[], float],
     ) -> None:
         self._view = view
@@ -62,7 +66,8 @@ class Planner:
         self._balancer_of = balancer_of
         self._budget_of = budget_of
         self._now = now
-        self._balancers: dict[tuple[str, str], Balancer] = {}
+        self._balancers: dict[tuple[str, _Tags, bool], Balancer] = {}
+        self._tokens: dict[str, str] = {}  # of instances, by key
         self._static: dict[Any, tuple[Timeouts, RetryPolicy | None, RetryBudget | None]] = {}  # by route
         sticky = view.settings.sticky
         self._sticky = None if sticky is None else Sticky(view.name, sticky)
@@ -75,22 +80,30 @@ class Planner:
         if static is None:
             static = self._static[route] = self._policies(route)
         timeouts, retries, budget = static
-        kind, tags = self._settings.balancer, ()
+        kind = self._settings.balancer
+        tags: tuple[str, ...] = ()
         if route is not None:
-            kind, tags = route.balancer or kind, route.tags
+            kind, tags = route.balancer or kind, tuple(sorted(route.tags))
         everybody = [one.instance for one in eligible.targets.values()]
         among = narrowed(everybody, tags, self._settings.prefer_zone)
         chooser = self._chooser(eligible, choosers, kind, tags, among)
         any_of_all: Chooser | None = None
         targets: Mapping[str, Target] = eligible.targets
         if len(among) < len(targets):
-            any_of_all = self._chooser(eligible, choosers, kind, None, everybody)
+            any_of_all = self._chooser(eligible, choosers, kind, _EVERYBODY, everybody)
             targets = {one.key: targets[one.key] for one in among}
-        tokens: Mapping[str, Target] = {}
-        if self._sticky is not None:
-            token = self._sticky.token
-            tokens = {token(key): target for key, target in (*eligible.draining.items(), *targets.items())}
-        return Plan(eligible, timeouts, targets, chooser, any_of_all, retries, budget, self._sticky, tokens)
+        tokens, claimed = self._claims(eligible, targets if tags else eligible.targets)
+        return Plan(eligible, timeouts, targets, chooser, any_of_all, retries, budget, self._sticky, tokens, claimed)
+
+    def _claims(
+        self, eligible: EligibleSet, targets: Mapping[str, Target]
+    ) -> tuple[Mapping[str, str], Mapping[str, Target]]:
+        """The tokens of all instances, and the targets that a cookie may claim. A nearer zone moves no client."""
+        if self._sticky is None:
+            return {}, {}
+        known = self._tokens
+        self._tokens = tokens = {key: known.get(key) or self._sticky.token(key) for key in eligible.all_targets}
+        return tokens, {tokens[key]: target for key, target in (*eligible.draining.items(), *targets.items())}
 
     def _policies(self, route: Any) -> tuple[Timeouts, RetryPolicy | None, RetryBudget | None]:
         settings = self._settings
@@ -109,28 +122,34 @@ class Planner:
         eligible: EligibleSet,
         choosers: dict[Any, Chooser],
         kind: str,
-        tags: Sequence[str] | None,
+        tags: _Tags,
         among: Sequence[Instance],
     ) -> Chooser | None:
-        """For a part of the instances: those with these tags; None: all, whatever is preferred."""
+        """For a part of the instances: those that these tags, or _EVERYBODY, leave."""
         if not among:
             return None
-        part = "all" if tags is None else ",".join(sorted(tags))
-        chooser = choosers.get((kind, part))
+        chooser = choosers.get((kind, tags))
         if chooser is None:
-            chooser = self._balancer(kind, part).prepare(among)
             starts = {one.key: eligible.ramping[one.key] for one in among if one.key in eligible.ramping}
             settled = [one for one in among if one.key not in starts]
-            if starts and settled:
-                others = self._balancer(kind, f"{part} settled").prepare(settled)
-                chooser = ramped(chooser, others, starts, self._settings.slow_start, now=self._now)
-            choosers[kind, part] = chooser
+            balancer = self._balancer(kind, tags)
+            if not starts or not settled:
+                chooser = balancer.prepare(among)
+            else:
+                ramp = Ramp(starts, self._settings.slow_start, now=self._now)
+                if balancer.by_load:
+                    chooser = ramp.by_lot([one for one in among if one.key in starts], settled, balancer)
+                else:
+                    chooser = ramp.by_turn(balancer.prepare(among), self._balancer(kind, tags, settled=True), settled)
+            choosers[kind, tags] = chooser
         return chooser
 
-    def _balancer(self, kind: str, part: str) -> Balancer:
-        made = self._balancers.get((kind, part))
+    def _balancer(self, kind: str, tags: _Tags, *, settled: bool = False) -> Balancer:
+        made = self._balancers.get((kind, tags, settled))
         if made is None:
-            made = self._balancers[kind, part] = self._balancer_of(self._view, kind, part)
+            part = "" if tags == () else repr(tags)
+            name = f"{part} settled" if settled else part
+            made = self._balancers[kind, tags, settled] = self._balancer_of(self._view, kind, name)
         return made
 
 
@@ -141,13 +160,14 @@ def _reachable(view: ServiceView, route: Any) -> bool:
 
 
 def deadline_of(exchange: Exchange, timeouts: Timeouts) -> float:
-    """Until when the answer's head must be there, in monotonic seconds.
+    """Until when the answer's head must be there, in monotonic seconds. Notes on the exchange when it was cut short.
 
     On the internal listener a service may pass its own caller's deadline on: it shortens, it never lengthens.
     """
-    deadline = exchange.received + timeouts.request
+    seconds = timeouts.request
     if exchange.plane == "internal":
         told = exchange.environ.get("HTTP_X_GATEWAY_DEADLINE_MS", "")
-        if told.isascii() and told.isdigit() and len(told) < 10:
-            return min(deadline, exchange.received + int(told) / 1000)
-    return deadline
+        if told.isascii() and told.isdigit() and len(told) < 10 and int(told) / 1000 < seconds:
+            exchange.cut_short = True
+            seconds = int(told) / 1000
+    return exchange.received + seconds

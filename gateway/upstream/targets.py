@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.errors import UpstreamFailure
+from gateway.errors import DeadlineExceeded, UpstreamFailure
+from gateway.exchange import Exchange
 from gateway.state.breakers import Breaker
 from gateway.state.health import Health
 from gateway.state.registry import Instance, ServiceView
@@ -28,9 +29,16 @@ class Target:
     in_flight: int
     requests: int
 
-    def judged(self, error: BaseException) -> bool | None:
-        """What an attempt that ended with this error says about the instance: False, or nothing."""
-        return False if isinstance(error, UpstreamFailure) and error.failure in self.failures else None
+    def judged(self, error: BaseException, exchange: Exchange) -> bool | None:
+        """What an attempt that ended with this error says about the instance: False, or nothing.
+
+        A deadline that ran out says something only where the instance had all of the configured time.
+        """
+        if not isinstance(error, UpstreamFailure) or error.failure not in self.failures:
+            return None
+        if isinstance(error, DeadlineExceeded) and (exchange.cut_short or exchange.attempts > 1):
+            return None
+        return False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +47,8 @@ class EligibleSet:
 
     targets: by the instance's key, those that may be picked; in the view's order. all_targets: every instance.
     draining: those that only sticky requests may still reach. ramping: when those in slow start came.
-    open, unhealthy: how many are left out because of that. plans: by route; filled by `Eligible`.
+    open, unhealthy: how many are left out because of that; back_at: when the first of them comes back by itself, inf:
+    nobody knows. plans: by route; filled by `Eligible`.
     """
 
     view: ServiceView
@@ -51,4 +60,5 @@ class EligibleSet:
     ramping: Mapping[str, float]
     open: int
     unhealthy: int
+    back_at: float
     plans: dict[Any, Any]

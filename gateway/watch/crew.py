@@ -35,7 +35,14 @@ class Crew:
                 number = self._threads
         self._queue.put(work)
         if hire:
-            Thread(target=self._run, name=f"{self._name}-{number}", daemon=True).start()
+            try:
+                Thread(target=self._run, name=f"{self._name}-{number}", daemon=True).start()
+            except RuntimeError:  # the system has no thread left: the work waits for one that there is
+                with self._lock:
+                    self._threads -= 1
+                    alone = not self._threads
+                if alone:
+                    raise
 
     def stop(self) -> None:
         """Let the threads end when they have done what is theirs; nobody waits for it."""

@@ -132,8 +132,8 @@ class Prober:
         while self._due and self._due[0][0] <= now:
             _, _, target = heapq.heappop(self._due)
             if self._targets.get(target.instance.key) is target and target.active is not None:
-                self._begin(target, target.active)
                 self._plan(target, now, target.active.interval)
+                self._begin(target, target.active)
         next_due = self._due[0][0] if self._due else math.inf
         return min(next_due, now + LOOK, now + self._length / 4)
 
@@ -187,9 +187,14 @@ class Prober:
             heapq.heappush(self._due, (due, next(self._order), target))
 
     def _begin(self, target: _Target, settings: ActiveHealth) -> None:
-        if not target.busy:
-            target.busy = True
+        if target.busy:
+            return
+        target.busy = True
+        try:
             self._submit(lambda: self._work(target, settings))
+        except BaseException:
+            target.busy = False
+            raise
 
     def _work(self, target: _Target, settings: ActiveHealth) -> None:
         """In a thread of the crew."""

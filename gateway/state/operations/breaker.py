@@ -76,6 +76,7 @@ INITIAL = (CLOSED, 0, 0, 0, 0, 0, 0.0, 0.0, *_FREE)
 # The record of an instance that is gone is dropped. What that misses (an instance taken out of the configuration) lasts
 # this long after its last change. What an operator ordered lasts until he orders otherwise.
 _LIFETIME = 30 * 86_400.0
+_FORGOTTEN = 900.0  # seconds; for that long a generation is kept of which nothing else is known
 _MOST_DOUBLINGS = 64
 
 
@@ -219,6 +220,11 @@ def open_phase(limits: Limits, reopenings: int) -> float:
     return min(limits.open_for * 2.0 ** min(reopenings, _MOST_DOUBLINGS), limits.max_open_for)
 
 
+def forget(state: State, now: float) -> Decision[None]:
+    """The instance is gone. Its generation goes on, so that what is still under way says nothing about a later one."""
+    return Decision((CLOSED, state[1] + 1, *INITIAL[2:]), None)
+
+
 def open_until(state: State, limits: Limits) -> float:
     """The monotonic time until which nothing may go (forced open: inf), 0.0 when it is not open. Nothing is leased."""
     phase, _, _, _, reopenings, _, opened_at, *_ = state
@@ -250,6 +256,8 @@ def _opened(  # noqa: PLR0917
 
 
 def _lifetime(state: State) -> float:
+    if state[2:] == INITIAL[2:]:
+        return _FORGOTTEN
     return _LIFETIME if state[0] in (CLOSED, OPEN, HALF_OPEN) else math.inf
 
 
@@ -259,3 +267,4 @@ ALLOW = Operation("breaker.allow", LAYOUT, INITIAL, allow, _lifetime, TOPIC)
 REPORT = Operation("breaker.report", LAYOUT, INITIAL, report, _lifetime, TOPIC)
 TRIP = Operation("breaker.trip", LAYOUT, INITIAL, trip, _lifetime, TOPIC)
 STEER = Operation("breaker.steer", LAYOUT, INITIAL, steer, _lifetime, TOPIC)
+FORGET = Operation("breaker.forget", LAYOUT, INITIAL, forget, _lifetime, TOPIC)

@@ -47,17 +47,22 @@ def _accrued(state: State, now: float, total: int, share: float, floor: float) -
 
 def _observe(state: State, now: float, total: int, share: float, floor: float) -> Decision[None]:
     credit, debt = _accrued(state, now, total, share, floor)
-    return Decision((total, now, credit, debt), None)
+    return Decision(_written(state, now, total, credit, debt), None)
 
 
 def _spend(state: State, now: float, total: int, share: float, floor: float) -> Decision[bool]:
     credit, debt = _accrued(state, now, total, share, floor)
     price = 1 / share if share else math.inf
     if credit + _SLACK < price and debt + 1 > max(1.0, floor) * (floor > 0) + _SLACK:
-        return Decision((total, now, credit, debt), False)
+        return Decision(_written(state, now, total, credit, debt), False)
     credit = max(0.0, credit - price)
     debt = min(debt + 1, max(1.0, floor))
-    return Decision((total, now, credit, debt), True)
+    return Decision(_written(state, now, total, credit, debt), True)
+
+
+def _written(state: State, now: float, total: int, credit: float, debt: float) -> State:
+    """The total was read before the record was: one that another worker overtook must not count its requests again."""
+    return (max(total, state[0]), max(now, state[1]), credit, debt)
 
 
 def _lifetime(state: State) -> float:

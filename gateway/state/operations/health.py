@@ -11,7 +11,7 @@ An instance is well when neither suspects it.
   `max_fails` and `fail_timeout` in nginx). The window slides and is exact: the times of the last failures are kept, and
   the oldest of the last `failures` of them is compared. They stay when it returns, so that one more failure within the
   window of the others takes it out again. A failure while it is out is counted, but makes that no longer.
-- Mode: enabled, draining, disabled. The operator's last word holds.
+- Mode: enabled, draining, disabled. The operator's last word holds, but that disabled is more than draining.
 
     well      becomes     when
     --------  ----------  ------------------------------------------------------------------------
@@ -19,6 +19,9 @@ An instance is well when neither suspects it.
     well      unwell      a request fails, the `failures`th within `window` (marked)
     unwell    well        a probe succeeds, the `healthy_after`th in a row (down no more)
     unwell    well        `retry_after` is over, and it is not down; by time alone, `settle` only notes it
+
+Lives. An instance that went and registered again is another one, with a later `life`. What is still reported of the one
+before (requests that were under way when it stopped) is of an earlier life than the record's, and dropped.
 
 An instance that is not known is well. Settings are arguments and not part of the record, so a reload that changes them
 applies to what is kept; a suspicion whose settings are gone counts no more. Times are the engine's monotonic seconds.
@@ -46,10 +49,10 @@ MAX_FAILURES = 16  # times that are kept; the configuration allows no higher thr
 
 # Active: good probes in a row, failed ones in a row, 1 when down, what the last failed one found and its HTTP status,
 # when it came back. Passive: times of failures, oldest first, 0.0: none; until when it is out (kept when it is over),
-# how many took it out, 1 while nobody has told its return. Mode, and since when.
-LAYOUT = struct.Struct(f"=5qd{MAX_FAILURES}dd2qqd")
+# how many took it out, 1 while nobody has told its return. Mode, and since when. Which life of the instance it is of.
+LAYOUT = struct.Struct(f"=5qd{MAX_FAILURES}dd2qqdd")
 _NEVER = (0.0,) * MAX_FAILURES
-INITIAL = (0, 0, 0, GOOD, 0, 0.0, *_NEVER, 0.0, 0, 0, ENABLED, 0.0)
+INITIAL = (0, 0, 0, GOOD, 0, 0.0, *_NEVER, 0.0, 0, 0, ENABLED, 0.0, 0.0)
 
 # As a breaker's: the record of an instance that is gone is dropped, and what that misses lasts this long.
 _LIFETIME = 30 * 86_400.0
@@ -80,6 +83,7 @@ class Record(NamedTuple):
     untold: int
     mode: int
     mode_at: float
+    life: float
 
     @classmethod
     def of(cls, state: State) -> Record:
@@ -120,17 +124,28 @@ def well(record: Record, now: float, active: bool, passive: bool) -> bool:
     return not (active and record.down) and not (passive and record.until > now)
 
 
-def settle(state: State, now: float, active: bool) -> Decision[Change]:
+def settle(state: State, now: float, active: bool, life: float = 0.0) -> Decision[Change]:
     """Note that `retry_after` is over, where nobody has."""
-    record, returned = _settled(Record.of(state), now, active)
+    record, returned = _settled(_of_life(state, life), now, active)
+    if record.life > life:
+        return Decision(None, Change(False, False, False, record))
     return Decision(record.state if record.state != state else None, Change(returned, False, False, record))
 
 
 def probed(  # noqa: PLR0917 - an operation's arguments are positional
-    state: State, now: float, code: int, status: int, healthy_after: int, unhealthy_after: int, passive: bool
+    state: State,
+    now: float,
+    code: int,
+    status: int,
+    healthy_after: int,
+    unhealthy_after: int,
+    passive: bool,
+    life: float = 0.0,
 ) -> Decision[Change]:
     """What a probe found. Good news of an instance without a failed probe changes nothing, and is not written."""
-    before, returned = _settled(Record.of(state), now, True)
+    before, returned = _settled(_of_life(state, life), now, True)
+    if before.life > life:
+        return Decision(None, Change(False, False, False, before))
     if code == GOOD and before.down:
         successes = before.successes + 1
         up = successes >= healthy_after
@@ -150,10 +165,12 @@ def probed(  # noqa: PLR0917 - an operation's arguments are positional
 
 
 def failed(  # noqa: PLR0917 - an operation's arguments are positional
-    state: State, now: float, threshold: int, window: float, retry_after: float, active: bool
+    state: State, now: float, threshold: int, window: float, retry_after: float, active: bool, life: float = 0.0
 ) -> Decision[Change]:
     """A request failed. threshold: `failures`, at most MAX_FAILURES."""
-    before, returned = _settled(Record.of(state), now, active)
+    before, returned = _settled(_of_life(state, life), now, active)
+    if before.life > life:
+        return Decision(None, Change(False, False, False, before))
     times = (*before.times[1:], now)
     within = sum(at > now - window for at in times if at)
     record = before._replace(times=times)
@@ -164,10 +181,14 @@ def failed(  # noqa: PLR0917 - an operation's arguments are positional
     return Decision(record.state, Change(returned, marked and was, False, record), marked)
 
 
-def steer(state: State, now: float, action: str) -> Decision[Steering]:
-    """What the operator wants. `undrain` ends a drain, and leaves an instance disabled that is."""
-    record, wanted = Record.of(state), ACTIONS[action]
+def steer(state: State, now: float, action: str, life: float = 0.0) -> Decision[Steering]:
+    """What the operator wants. `drain` and `undrain` leave an instance disabled that is."""
+    record, wanted = _of_life(state, life), ACTIONS[action]
+    if record.life > life:
+        return Decision(None, Steering(record.mode, record.mode))
     if wanted == record.mode or (action == "undrain" and record.mode != DRAINING):
+        return Decision(None, Steering(record.mode, record.mode))
+    if action == "drain" and record.mode == DISABLED:
         return Decision(None, Steering(record.mode, record.mode))
     return Decision(record._replace(mode=wanted, mode_at=now).state, Steering(record.mode, wanted), True)
 
@@ -178,6 +199,12 @@ def returned_at(record: Record, active: bool, passive: bool) -> float:
     return max(record.up_at if active else 0.0, record.until if passive else 0.0, record.mode_at)
 
 
+def _of_life(state: State, life: float) -> Record:
+    """The record, begun anew when it is of an earlier life of the instance."""
+    record = Record.of(state)
+    return record if record.life >= life else Record.of(INITIAL)._replace(life=life)
+
+
 def _settled(record: Record, now: float, active: bool) -> tuple[Record, bool]:
     """The record with a return that is due told, and whether that made it well: while it is down it did not."""
     if not record.untold or record.until > now:
@@ -186,7 +213,7 @@ def _settled(record: Record, now: float, active: bool) -> tuple[Record, bool]:
 
 
 def _lifetime(state: State) -> float:
-    return _LIFETIME if state[-2] == ENABLED else math.inf  # an operator's word does not lapse
+    return _LIFETIME if state[-3] == ENABLED else math.inf  # an operator's word does not lapse
 
 
 # The registry's: one version tells whether who may be picked has changed.

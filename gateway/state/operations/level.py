@@ -19,15 +19,12 @@ LAYOUT = struct.Struct("=qd")  # 1 when it was set; the level, requests
 INITIAL = (0, 0.0)
 _LIFETIME = math.inf  # dropped with its instance
 
-# The registry's: a raised level is seen by all workers with their next request.
-TOPIC = "registry"
-
 
 def _lift(state: State, now: float, level: float) -> Decision[float]:
     known, current = state
     if known and level <= current:
         return Decision(None, float(current))
-    return Decision((1, level), level, True)
+    return Decision((1, level), level)
 
 
 def _lifetime(state: State) -> float:
@@ -35,4 +32,4 @@ def _lifetime(state: State) -> float:
 
 
 # lift(level): the level in force afterwards.
-LIFT: Operation[float] = Operation("level.lift", LAYOUT, INITIAL, _lift, _lifetime, TOPIC)
+LIFT: Operation[float] = Operation("level.lift", LAYOUT, INITIAL, _lift, _lifetime)

@@ -31,7 +31,12 @@ class Loads(Protocol):
 
 
 class Balancer(Protocol):
-    """Made once for a service."""
+    """Made once for a service, or for a part of it.
+
+    by_load: it goes by what instances do, not by turns or a key; see `slow_start`.
+    """
+
+    by_load: bool
 
     def prepare(self, instances: Sequence[Instance]) -> Chooser:
         """What picks among these, at least one. Called once for each eligible set, so that a pick costs the same

@@ -30,6 +30,8 @@ _DEFAULT = Hash(key="client_ip")  # a route may name this balancer where its ser
 
 
 class ConsistentHash:
+    by_load = False
+
     def __init__(self, settings: Hash, cursor: Cursor, loads: Loads) -> None:
         key = key_of(settings.key)
         self._key: Key = key if settings.fallback is None else with_fallback(key, key_of(settings.fallback))

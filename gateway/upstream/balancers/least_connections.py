@@ -21,6 +21,8 @@ from ._least import Least
 
 
 class LeastConnections:
+    by_load = True
+
     def __init__(self, cursor: Cursor, loads: Loads) -> None:
         self._cursor = cursor
         self._loads = loads

@@ -36,6 +36,8 @@ LevelOf = Callable[[str], Record]
 
 
 class LeastRequests:
+    by_load = True
+
     def __init__(self, cursor: Cursor, loads: Loads, level: LevelOf) -> None:
         self._cursor = cursor
         self._loads = loads

@@ -44,6 +44,8 @@ def weighted_pair(ends: Sequence[int], uniform: Uniform) -> tuple[int, int]:
 
 
 class RandomTwo:
+    by_load = True
+
     def __init__(self, loads: Loads, uniform: Uniform) -> None:
         self._loads = loads
         self._uniform = uniform

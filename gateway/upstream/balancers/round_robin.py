@@ -22,6 +22,8 @@ def pick(instances: Sequence[Instance], n: int) -> Instance:
 
 
 class RoundRobin:
+    by_load = False
+
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
 

@@ -106,6 +106,8 @@ def _golden(total: int) -> int:
 
 
 class WeightedRoundRobin:
+    by_load = False
+
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
 

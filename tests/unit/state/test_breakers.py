@@ -196,6 +196,20 @@ def test_an_instance_that_was_forgotten_starts_afresh(world: World) -> None:
     assert breaker.allow() is not None
 
 
+def test_what_was_under_way_when_an_instance_went_says_nothing_about_the_next_one(world: World) -> None:
+    breaker = world.breaker()
+    under_way = [admitted(breaker) for _ in range(20)]
+    for permit in under_way[:5]:
+        permit.done(False)
+    assert breaker.allow() is None
+    world.breakers.forget(INSTANCE.key)
+    after = world.breaker()
+    for permit in under_way[5:]:
+        permit.done(False)
+    assert admitted(after).done(True) is None
+    assert after.status(world.clock.monotonic()).failures == 0
+
+
 def test_failures_count_again_when_the_record_is_long_forgotten(world: World) -> None:
     breaker = world.breaker()
     fail(breaker)
@@ -522,7 +536,7 @@ def test_a_listener_that_fails_costs_nobody_anything(world: World) -> None:
     with structlog.testing.capture_logs() as lines:
         fail(found, 1)
     assert len(told) == 1
-    assert [line["event"] for line in lines] == ["breaker_listener_failed"]
+    assert [line["event"] for line in lines] == ["listener_failed"]
 
 
 def test_steering_and_holding_are_logged(world: World) -> None:

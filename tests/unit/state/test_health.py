@@ -23,7 +23,7 @@ from tests.support.engines import KINDS, engine_of
 INSTANCE = Instance("echo", "inst-1", "http://127.0.0.1:8081")
 BOTH = Settings(active=ActiveHealth(), passive=PassiveHealth())
 GOOD, BAD = Finding(machine.GOOD), Finding(machine.STATUS, 503)
-UP = Mark(True, "up", None, math.inf, 0.0, 0.0)
+UP = Mark(True, "up", None, math.inf, 0.0)
 
 
 class World:
@@ -76,7 +76,7 @@ def test_what_one_worker_finds_all_see(world: World) -> None:
     probe(other, BAD)
     for health in (one, other):
         assert world.mark(health) == Mark(
-            False, "unhealthy", "3 probes failed: status 503", math.inf, 0.0, 0.0, healthy=False
+            False, "unhealthy", "3 probes failed: status 503", math.inf, 0.0, healthy=False
         )
     probe(other, GOOD, 2)
     assert world.mark(one) == UP._replace(since=world.clock.monotonic())
@@ -120,12 +120,12 @@ def test_the_operator_s_word_comes_before_what_was_found(world: World) -> None:
     assert health.steer("drain")
     assert not health.steer("drain")
     world.clock.advance(3)
-    assert world.mark(health) == Mark(False, "draining", "drained by an operator", math.inf, 0.0, began)
+    assert world.mark(health) == Mark(False, "draining", "drained by an operator", math.inf, 0.0)
     probe(world.health(), BAD, 3)
     assert world.mark()[:2] == (False, "draining")
     assert not world.mark().healthy
     health.steer("disable")
-    assert world.mark(health) == Mark(False, "disabled", "disabled by an operator", math.inf, 0.0, 0.0)
+    assert world.mark(health) == Mark(False, "disabled", "disabled by an operator", math.inf, 0.0)
     world.clock.advance(3)
     health.steer("enable")
     assert world.mark(health) == UP._replace(since=began + 6)
@@ -208,6 +208,19 @@ def test_an_instance_that_was_forgotten_starts_afresh(world: World) -> None:
     assert world.mark(health) == UP
     probe(health, BAD, 2)
     assert world.mark(health).fit
+
+
+def test_what_is_told_of_an_earlier_life_says_nothing_of_this_one(world: World) -> None:
+    before = world.health(instance=replace(INSTANCE, since=100.0))
+    world.healths.forget(INSTANCE.key)
+    after = world.health(instance=replace(INSTANCE, since=200.0))
+    for _ in range(20):
+        before.failed()
+    assert world.mark(after) == UP
+    after.steer("drain")
+    before.steer("disable")
+    probe(before, BAD, 9)
+    assert world.mark(after).mode == "draining"
 
 
 def test_what_cannot_be_recorded_is_logged_and_breaks_nothing(world: World) -> None:

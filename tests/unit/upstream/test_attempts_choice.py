@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from gateway.config import model
-from gateway.config.model import ActiveHealth, Health, PassiveHealth, Timeouts
-from gateway.errors import CircuitOpen, ConnectRefused, NoHealthyInstance, Refusal
+from gateway.config.model import ActiveHealth, Breaker, Health, PassiveHealth, Sticky, Timeouts
+from gateway.config.units import Secret
+from gateway.errors import CircuitOpen, ConnectRefused, NoHealthyInstance, Refusal, StoreFull
 from gateway.state.health import Action
 from gateway.state.operations.health import STATUS, Finding
 from tests.unit.upstream.support import Route, World, answer, service
@@ -25,6 +26,10 @@ def key(id: str) -> str:
 
 def steer(world: World, id: str, action: Action) -> None:
     world.set().all_targets[key(id)].health.steer(action)
+
+
+def steer_key(world: World, key: str, action: Action) -> None:
+    world.set().all_targets[key].health.steer(action)
 
 
 def reach(world: World, route: Route, times: int) -> str:
@@ -200,3 +205,150 @@ def test_a_deadline_that_arrives_on_the_internal_listener_only_shortens(told: st
     exchange.plane, exchange.environ["HTTP_X_GATEWAY_DEADLINE_MS"] = plane, told  # type: ignore[index]
     world.request(exchange=exchange)
     assert exchange.deadline - exchange.received == pytest.approx(seconds)
+
+
+# --- what goes wrong while choosing ---------------------------------------------------------------------
+@pytest.mark.parametrize(("one", "other"), [(("x",), ("all",)), (("a,b",), ("a", "b")), ((), ("",)), (("()",), ())])
+def test_tags_are_not_mistaken_for_one_another(one: tuple[str, ...], other: tuple[str, ...]) -> None:
+    instances = tuple(
+        model.Instance(id=id, url=f"http://{id}.test:80", tags=tags) for id, tags in (("a", one), ("b", other))
+    )
+    world = World({"echo": replace(service(), instances=instances)})
+    for _ in range(3):
+        assert set(reach(world, Route(tags=one), 4)) == ({"a"} if one else {"a", "b"})
+        assert set(reach(world, Route(tags=other), 4)) == ({"b"} if other else {"a", "b"})
+
+
+def test_an_instance_that_cannot_be_counted_is_left_out_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World({"echo": service("a", "b")})
+    columns = world.inflight.columns
+
+    def full(key: str) -> object:
+        if "/n@" in key:
+            raise StoreFull("no room")
+        return columns(key)
+
+    with monkeypatch.context() as context:
+        context.setattr(world.inflight, "columns", full)
+        world.register("echo", "n")
+        assert world.reach(4) == "abab"
+    world.clock.advance(5.0)  # there may be room again
+    assert set(world.reach(6)) == {"a", "b", "n"}
+
+
+def test_a_service_none_of_whose_instances_can_be_counted_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World({"echo": service("a")})
+
+    def full(key: str) -> object:
+        raise StoreFull("no room")
+
+    monkeypatch.setattr(world.inflight, "columns", full)
+    with pytest.raises(StoreFull):
+        world.request()
+
+
+def test_retry_after_tells_when_somebody_comes_back_and_not_when_a_lease_ends() -> None:
+    world = World({"echo": service()})
+    world.register("echo", "r", ttl=20.0)
+    world.backends = {"r": ConnectRefused()}
+    for _ in range(5):
+        with pytest.raises(ConnectRefused):
+            world.request()
+    world.clock.advance(5.0)
+    with pytest.raises(CircuitOpen) as refused:
+        world.request()
+    assert refused.value.retry_after == pytest.approx(25.0)
+
+
+# --- sticky ---------------------------------------------------------------------------------------------
+def stuck(**settings: Any) -> World:
+    sticky = Sticky(cookie="c", secret=Secret("0123456789abcdef"), ttl=100.0)
+    return World({"echo": service("a", "b", "c", sticky=sticky, **settings)})
+
+
+def ask(world: World, cookie: str | None = None) -> tuple[str, str | None]:
+    """The instance that answered, and the cookie that came."""
+    exchange = world.exchange()
+    exchange.headers = [] if cookie is None else [("Cookie", f"other=1; {cookie}")]
+    given = world.request(exchange=exchange)
+    cookies = [value.partition(";")[0] for name, value in given.headers if name == "Set-Cookie"]
+    return exchange.instance.id, cookies[0] if cookies else None
+
+
+def test_a_client_stays_at_the_instance_that_answered_it() -> None:
+    world = stuck()
+    first, cookie = ask(world)
+    assert cookie is not None
+    for _ in range(6):
+        assert ask(world, cookie) == (first, None)
+    other = world.worker({"echo": world.set().view.settings})
+    assert ask(other, cookie) == (first, None)
+
+
+def test_a_cookie_is_renewed_while_it_is_used() -> None:
+    world = stuck()
+    first, cookie = ask(world)
+    world.clock.advance(60.0)
+    again, renewed = ask(world, cookie)
+    assert again == first
+    assert renewed not in {None, cookie}
+
+
+@pytest.mark.parametrize("action", ["disable", "open", "gone"])
+def test_a_client_whose_instance_is_away_gets_another_one_and_its_cookie(action: str) -> None:
+    world = stuck(breaker=Breaker(failures=1))
+    world.register("echo", "r")
+    first, cookie = ask(world)
+    while first != "r":
+        first, cookie = ask(world)
+    if action == "disable":
+        steer_key(world, "echo/r@http://r.test:80", "disable")
+    elif action == "open":
+        world.set().all_targets["echo/r@http://r.test:80"].breaker.steer("force_open")  # type: ignore[union-attr]
+    else:
+        world.registry.deregister("echo", "r")
+    second, reissued = ask(world, cookie)
+    assert second != "r"
+    assert reissued is not None
+    assert ask(world, reissued) == (second, None)
+
+
+def test_a_draining_instance_keeps_its_clients_until_their_cookies_end() -> None:
+    world = stuck()
+    first, cookie = ask(world)
+    steer(world, first, "drain")
+    assert {ask(world)[0] for _ in range(9)} == set("abc") - {first}
+    world.clock.advance(60.0)
+    assert ask(world, cookie) == (first, None)  # not renewed
+    world.clock.advance(41.0)
+    second, reissued = ask(world, cookie)
+    assert second != first
+    assert reissued is not None
+
+
+def test_a_draining_instance_that_fails_its_probes_keeps_nobody() -> None:
+    world = stuck(health=PROBED)
+    first, cookie = ask(world)
+    steer(world, first, "drain")
+    unhealthy(world, first)
+    assert ask(world, cookie)[0] != first
+
+
+def test_a_failed_request_of_a_sticky_client_moves_it() -> None:
+    world = stuck(retries=model.Retries(attempts=2))
+    first, cookie = ask(world)
+    world.backends = {first: ConnectRefused()}
+    second, reissued = ask(world, cookie)
+    assert second != first
+    assert reissued is not None
+
+
+def test_a_client_is_not_moved_to_a_zone_that_came_nearer() -> None:
+    world = tagged()
+    sticky = Sticky(cookie="c", secret=Secret("0123456789abcdef"), ttl=100.0)
+    zoned = replace(world.set().view.settings, prefer_zone="east", sticky=sticky)
+    world = World({"echo": zoned}, world.engine, world.clock)
+    steer(world, "b", "disable")
+    first, cookie = ask(world)
+    steer(world, "b", "enable")
+    assert ask(world, cookie) == (first, None)

@@ -13,6 +13,7 @@ from gateway.errors import (
     ConnectTimeout,
     DeadlineExceeded,
     PoolExhausted,
+    StoreFull,
     UpstreamFailure,
     UpstreamReset,
     UpstreamTimeout,
@@ -237,3 +238,83 @@ def test_a_half_open_probe_that_fails_is_tried_elsewhere() -> None:
     for _ in range(4):
         assert world.request().status == 200
     assert world.requests("a") == 2
+
+
+def test_nothing_is_paid_for_where_nobody_could_be_asked() -> None:
+    world = world_of("a", breaker=None)
+    world.backends = {"a": ConnectRefused()}
+    for _ in range(5):
+        with pytest.raises(ConnectRefused):
+            world.request()
+    assert (world.slept, world.budgets.told()["echo"]) == ([], (0, 0))
+
+
+def test_where_there_is_no_room_to_choose_the_outcome_at_hand_is_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, body = world_of("a", "b"), Body()
+
+    def busy(exchange: Exchange) -> Answer:
+        monkeypatch.setattr(world.stage, "_plan", full)
+        return answer(503, body)
+
+    def full(*_: object) -> None:
+        raise StoreFull("no room")
+
+    world.backends = {"a": busy}
+    given = world.request()
+    assert given.status == 503
+    given.body.close()  # type: ignore[attr-defined]
+    assert (body.closed, world.in_flight("a")) == (1, 0)
+
+
+def test_an_answer_is_let_go_when_choosing_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, body = world_of("a", "b"), Body()
+
+    def busy(exchange: Exchange) -> Answer:
+        monkeypatch.setattr(world.stage, "_plan", broken)
+        return answer(503, body)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    world.backends = {"a": busy}
+    with pytest.raises(RuntimeError):
+        world.request()
+    assert (body.closed, world.in_flight("a")) == (1, 0)
+
+
+# --- what a deadline says of an instance ----------------------------------------------------------------
+def late(exchange: Exchange) -> Answer:
+    raise DeadlineExceeded
+
+
+def test_a_deadline_that_was_the_instance_s_own_to_keep_counts_against_it() -> None:
+    world = world_of("a", retries=Retries(attempts=1), breaker=Breaker(failures=2))
+    world.backends = {"a": late}
+    for _ in range(2):
+        with pytest.raises(DeadlineExceeded):
+            world.request()
+    with pytest.raises(CircuitOpen):
+        world.request()
+
+
+def test_a_caller_s_short_deadline_opens_nobody_s_breaker() -> None:
+    world = world_of("a", retries=Retries(attempts=1), breaker=Breaker(failures=2))
+    world.backends = {"a": late}
+    for _ in range(9):
+        exchange = world.exchange()
+        exchange.plane, exchange.environ["HTTP_X_GATEWAY_DEADLINE_MS"] = "internal", "5"  # type: ignore[index]
+        with pytest.raises(DeadlineExceeded):
+            world.request(exchange=exchange)
+    world.backends = {}
+    assert world.request().status == 200
+
+
+def test_what_others_left_of_a_request_s_time_is_not_held_against_the_last_one() -> None:
+    world = world_of("a", "b", retries=Retries(attempts=2, **AMPLE), breaker=Breaker(failures=2))
+    world.backends = {"a": answer(503), "b": late}
+    while world.requests("b") < 5:
+        exchange = world.exchange()
+        with suppress(DeadlineExceeded, CircuitOpen):
+            world.request(exchange=exchange)
+        world.clock.advance(31.0)
+    assert [event.instance for event in world.events if event.name == "opened"].count("b") <= 2

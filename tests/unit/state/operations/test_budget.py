@@ -99,3 +99,12 @@ def test_every_request_may_be_retried_where_the_share_is_the_whole() -> None:
     budget, made = Budget(share=1.0), []
     budget.requests(50, 4, lambda: made.append(budget.spend()))
     assert all(made)
+
+
+def test_requests_that_another_worker_has_told_already_are_not_counted_again() -> None:
+    budget = Budget()
+    for total in (100, 200, 100, 200, 100, 200):
+        budget.clock.advance(0.001)
+        budget.record.apply(OBSERVE, total, 0.2, 0.0)
+    budget.total = 200
+    assert budget.spend_all() <= 0.2 * 200

@@ -203,7 +203,7 @@ def test_a_suspicion_whose_settings_are_gone_counts_no_more() -> None:
         ("disable", machine.DISABLED),
         ("disable enable", machine.ENABLED),
         ("disable undrain", machine.DISABLED),
-        ("disable drain", machine.DRAINING),
+        ("disable drain", machine.DISABLED),
         ("drain disable", machine.DISABLED),
         ("undrain", machine.ENABLED),
     ],

@@ -16,13 +16,3 @@ def test_a_level_is_only_raised(lifts: tuple[float, ...], level: float) -> None:
 
 def test_one_that_was_never_set_can_be_told() -> None:
     assert MemoryEngine(1 << 20, FakeClock()).record(LIFT, "a").read() == INITIAL
-
-
-def test_only_a_change_is_told_to_all_workers() -> None:
-    engine = MemoryEngine(1 << 20, FakeClock())
-    record, before = engine.record(LIFT, "a"), engine.version("registry")
-    record.apply(LIFT, 2.0)
-    raised = engine.version("registry")
-    assert raised != before
-    record.apply(LIFT, 1.0)
-    assert engine.version("registry") == raised

@@ -18,6 +18,7 @@ from gateway.config.model import SlowCall
 from gateway.config.units import Window
 from gateway.state.breakers import Action, Breakers, Permit
 from gateway.state.engines import Engine
+from gateway.state.operations.breaker import MAX_TIMES
 from gateway.state.registry import Instance
 
 INSTANCES = 3
@@ -152,7 +153,13 @@ class Model:
         phase = self.phases[instance]
         if phase.name in ("open", "half_open"):
             return self.opened_by[instance]
-        return len([at for at in phase.failures if self.window is None or self.now - at < self.window])
+        return self._count(phase.failures, self.now)
+
+    def _count(self, failures: list[float], now: float) -> int:
+        """Within a window no more than `MAX_TIMES` are told apart, which shows where `max_ejected` keeps it closed."""
+        if self.window is None:
+            return len(failures)
+        return min(sum(now - at < self.window for at in failures), MAX_TIMES)
 
     def admits(self, instance: int) -> bool:
         phase = self.phases[instance]
@@ -238,7 +245,7 @@ class Model:
 
     def _open(self, instance: int, cause: str) -> None:
         failures = self.phases[instance].failures  # as the last of them found it
-        self.opened_by[instance] = sum(self.window is None or failures[-1] - at < self.window for at in failures)
+        self.opened_by[instance] = self._count(failures, failures[-1]) if failures else 0
         self.enter(instance, "open")
         self.told.append(("opened", instance, cause))
 

@@ -31,6 +31,11 @@ def gateway(server: Server) -> Iterator[Gateway]:
         ("moves leaves", {"failures": 1}),
         ("narrow", {"failure_on": ["connect"]}),
         ("none", None),
+        ("steered forced spared orders", {}),
+        ("windowed", {"failures": 3, "window": "60s"}),
+        ("shares", {"failures": 32, "window": "60s", "failure_ratio": "50%", "minimum_calls": 8}),
+        ("doubles", {"failures": 1, "open_for": "500ms", "max_open_for": "1s"}),
+        ("bounded", {"failures": 1, "max_ejected": "50%"}),
     ]
     config = {
         "services": {
@@ -313,3 +318,122 @@ def test_an_instance_that_left_and_came_back_begins_with_a_closed_breaker(gatewa
             gateway.register("leaves", "one", backend.url)
             assert [ask(gateway, "leaves").status for _ in range(2)] == [500, 503]
             gateway.call("DELETE", "/register", {"service": "leaves", "id": "one"})
+
+
+# --- other rules ----------------------------------------------------------------------------------------------------
+def statuses(gateway: Gateway, service: str, script: Scripted, answers: list[int]) -> list[int]:
+    """What is answered while the backend answers these, one after the other."""
+    told = []
+    for status in answers:
+        script.status = status
+        told.append(ask(gateway, service).status)
+    return told
+
+
+def test_with_a_window_successes_in_between_do_not_matter(gateway: Gateway):
+    script = Scripted()
+    with FakeBackend(script) as backend:
+        gateway.register("windowed", "one", backend.url)
+        assert statuses(gateway, "windowed", script, [500, 200, 500, 200, 500, 200]) == [500, 200, 500, 200, 500, 503]
+        line = gateway.wait_event("breaker_opened", service="windowed")
+        assert (line["instance"], line["failures"], line["window"], line["cause"]) == ("one", 3, 60.0, "failures")
+
+
+def test_the_share_of_failures_opens_it_from_the_minimum_of_calls_on(gateway: Gateway):
+    script = Scripted()
+    with FakeBackend(script) as backend:
+        gateway.register("shares", "one", backend.url)
+        answers = [500] * 4 + [200] * 4
+        assert statuses(gateway, "shares", script, [*answers, 200]) == [*answers, 503]
+        line = gateway.wait_event("breaker_opened", service="shares")
+        assert (line["cause"], line["calls"], line["failed"]) == ("failure_ratio", 8, 4)
+        assert "too many calls failed" in gateway.call("GET", "/api/v1/services/shares").body.decode()
+
+
+def test_each_reopening_doubles_the_wait_as_far_as_it_may(gateway: Gateway):
+    with FakeBackend(behaviours.answer(500)) as backend:
+        gateway.register("doubles", "one", backend.url)
+        assert ask(gateway, "doubles").status == 500
+        for _ in range(2):
+            probed(gateway, "doubles")
+            assert ask(gateway, "doubles").status == 500
+        eventually(lambda: waits(gateway, "doubles") == [0.5, 1.0, 1.0], what="the lines of three openings")
+
+
+def waits(gateway: Gateway, service: str) -> list[float]:
+    told = [event for event in gateway.events if event.get("event") == "breaker_opened"]
+    return [event["open_for"] for event in told if event["service"] == service]
+
+
+def test_no_more_than_a_share_of_the_instances_is_open(gateway: Gateway):
+    with FakeBackend(behaviours.answer(500)) as backend:
+        for number in range(5):
+            gateway.register("bounded", f"i{number}", backend.url)
+        assert {ask(gateway, "bounded").status for _ in range(30)} == {500}
+        assert Counter(state(gateway, "bounded")) == {"open": 2, "up": 3}
+        assert gateway.wait_event("breaker_held", service="bounded")["cause"] == "max_ejected"
+
+
+# --- steering -------------------------------------------------------------------------------------------------------
+def steer(gateway: Gateway, service: str, action: str) -> Any:
+    answer = gateway.call("POST", f"/api/v1/breakers/{service}/one", {"action": action})
+    assert answer.status == 200, answer.body
+    assert answer.json() == gateway.call("GET", f"/api/v1/breakers/{service}/one").json()
+    return answer.json()["state"]
+
+
+def test_every_worker_obeys_an_order_at_once_and_it_is_audited(gateway: Gateway):
+    with FakeBackend(behaviours.answer(200)) as backend:
+        gateway.register("steered", "one", backend.url)
+        assert ask(gateway, "steered").status == 200
+        assert steer(gateway, "steered", "force_open") == "forced_open"
+        assert {reason(ask(gateway, "steered")) for _ in range(12)} == {"circuit_open"}
+        assert state(gateway, "steered") == ["open"]
+        assert "forced open by an operator" in gateway.call("GET", "/services").body.decode()
+        assert steer(gateway, "steered", "reset") == "closed"
+        assert {ask(gateway, "steered").status for _ in range(12)} == {200}
+        first, second = (
+            gateway.wait_event("audit", action=f"breaker.{action}", service="steered")
+            for action in ("force_open", "reset")
+        )
+        assert (first["who"], first["with_token"], first["instance"]) == ("127.0.0.1", False, "one")
+        assert (first["before"], first["after"]) == ("closed", "forced_open")
+        assert (second["before"], second["after"]) == ("forced_open", "closed")
+        assert first["time"] <= second["time"]
+        assert gateway.wait_event("breaker_steered", service="steered")["cause"] == "force_open"
+
+
+@pytest.mark.needs(Promise.PROCESSES)
+def test_orders_outlive_reloads_and_workers(gateway: Gateway):
+    with FakeBackend(behaviours.answer(200)) as backend:
+        gateway.register("forced", "one", backend.url)
+        steer(gateway, "forced", "force_open")
+        gateway.reload()
+        gateway.kill_workers()
+        assert {reason(ask(gateway, "forced")) for _ in range(8)} == {"circuit_open"}
+        steer(gateway, "forced", "reset")
+        assert ask(gateway, "forced").status == 200
+
+
+@pytest.mark.parametrize(("action", "state"), [("force_close", "forced_closed"), ("disable", "disabled")])
+def test_an_operator_keeps_it_from_opening(gateway: Gateway, action: str, state: str):
+    with FakeBackend(behaviours.answer(500)) as backend:
+        opened(gateway, "spared", backend)
+        assert steer(gateway, "spared", action) == state
+        assert {ask(gateway, "spared").status for _ in range(FAILURES * 4)} == {500}
+        assert steer(gateway, "spared", "reset") == "closed"
+        assert [ask(gateway, "spared").status for _ in range(FAILURES + 1)] == [500] * FAILURES + [503]
+        gateway.call("DELETE", "/register", {"service": "spared", "id": "one"})
+
+
+@pytest.mark.parametrize("body", [{}, {"action": "open"}, {"action": "reset", "colour": 1}, {"act": "reset"}])
+def test_orders_that_nobody_understands_change_nothing(gateway: Gateway, body: Any):
+    gateway.register("orders", "one", "http://127.0.0.1:9")
+    before = gateway.call("GET", "/api/v1/breakers/orders/one").json()
+    answer = gateway.call("POST", "/api/v1/breakers/orders/one", body)
+    assert (answer.status, answer.json()["reason"]) == (400, "invalid_body")
+    named = next((name for name in body if name != "action"), "action")
+    assert named in answer.json()["detail"]
+    assert gateway.call("GET", "/api/v1/breakers/orders/one").json() == before
+    assert gateway.call("POST", "/api/v1/breakers/orders/none", {"action": "reset"}).status == 404
+    assert gateway.call("POST", "/api/v1/breakers/nowhere/one", {"action": "reset"}).status == 404

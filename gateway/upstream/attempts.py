@@ -17,29 +17,25 @@ Another try is decided while nothing has gone to the client: an answer that is p
 
 from __future__ import annotations
 
-import math
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable
 
 from gateway.clock import Clock
-from gateway.errors import CircuitOpen, NoHealthyInstance, NoInstance, Refusal, UnknownService, UpstreamFailure
+from gateway.errors import Refusal, UnknownService, UpstreamFailure
 from gateway.exchange import Answer, Exchange
 from gateway.state.breakers import Permit
 from gateway.state.inflight import InFlight
 
 from .eligible import Eligible
+from .picking import Picked, nobody, pick
 from .plans import Plan, deadline_of
-from .targets import EligibleSet, Target
-
-MAX_DRAWS = 8  # by the balancer, when what it chose cannot be taken; then the rest are asked in order
-BUSY_PROBES = 1.0  # seconds; when to try again where every probe of a half-open instance is under way
-NO_INSTANCE = 5.0  # seconds; when to try again where there is nobody: one that restarts is back about then
+from .reporting import Streamed, report
+from .targets import Target
 
 _NOBODY: tuple[str, ...] = ()
 
 Proceed = Callable[[Exchange], Answer]
-Picked = tuple[Target, Permit | None]
 
 
 class Attempts:
@@ -74,7 +70,7 @@ class Attempts:
         if plan.sticky is not None:
             return self._stuck(exchange, proceed, plan, now)
         if plan.choose is None:
-            raise _nobody(plan.eligible, now)
+            raise nobody(plan.eligible, now)
         target = plan.targets[plan.choose(exchange).key]
         permit: Permit | None = None
         if target.breaker is not None:
@@ -95,7 +91,7 @@ class Attempts:
             target = None if permit is None else target
         if target is None:
             if plan.choose is None:
-                raise _nobody(plan.eligible, now)
+                raise nobody(plan.eligible, now)
             target, permit = self._picked(exchange, plan, now)
         answer = self._answer(exchange, proceed, plan, target, permit)
         key = exchange.instance.key
@@ -165,30 +161,30 @@ class Attempts:
             answer = proceed(exchange)
         except BaseException as error:
             in_flight[column] -= 1
-            _report(target, permit, target.judged(error, exchange), exchange.upstream_seconds)
+            report(target, permit, target.judged(error, exchange), exchange.upstream_seconds)
             raise
         whole = type(answer.body) is list
         if whole:
             in_flight[column] -= 1
         if answer.status >= 500 and "5xx" in target.failures:
-            _report(target, permit, False, exchange.upstream_seconds)
+            report(target, permit, False, exchange.upstream_seconds)
             permit = None
             if whole:
                 return answer
-            answer.body = _Streamed(answer.body, exchange, in_flight, target, None, told=True)
+            answer.body = Streamed(answer.body, exchange, in_flight, target, None, told=True)
             return answer
         if permit is not None and (whole or permit.is_probe):
             permit.done(True, exchange.upstream_seconds)
             permit = None
         if not whole:
-            answer.body = _Streamed(answer.body, exchange, in_flight, target, permit)
+            answer.body = Streamed(answer.body, exchange, in_flight, target, permit)
         return answer
 
     def _picked(self, exchange: Exchange, plan: Plan, now: float, refused: tuple[str, ...] = _NOBODY) -> Picked:
         """Somebody who lets the request through, `refused` not asked again. CircuitOpen when nobody does."""
-        picked = _pick(exchange, plan, refused)
+        picked = pick(exchange, plan, refused)
         if picked is None:
-            raise _nobody(plan.eligible, now)
+            raise nobody(plan.eligible, now)
         return picked
 
     def _other(self, exchange: Exchange, outcome: Answer | UpstreamFailure) -> Picked | None:
@@ -201,8 +197,8 @@ class Attempts:
         if plan is None or plan.choose is None:
             return None
         exchange.service = plan.eligible.view
-        another = _pick(exchange, plan, exchange.tried)
-        return _pick(exchange, plan, _NOBODY) if another is None and _again_at(outcome) else another
+        another = pick(exchange, plan, exchange.tried)
+        return pick(exchange, plan, _NOBODY) if another is None and _again_at(outcome) else another
 
 
 def _again_at(outcome: Answer | UpstreamFailure) -> bool:
@@ -220,114 +216,3 @@ def _let_go(outcome: Answer | UpstreamFailure) -> None:
     """Nobody gets this answer."""
     if isinstance(outcome, Answer) and (close := getattr(outcome.body, "close", None)) is not None:
         close()
-
-
-class _Streamed:
-    """A body on its way; at its end the request is no longer in flight, and the outcome, unless told, is."""
-
-    __slots__ = ("_body", "_exchange", "_in_flight", "_next", "_permit", "_seconds", "_target", "_told")
-
-    def __init__(
-        self,
-        body: Iterable[bytes],
-        exchange: Exchange,
-        in_flight: memoryview,
-        target: Target,
-        permit: Permit | None,
-        *,
-        told: bool = False,
-    ) -> None:
-        self._body = body
-        self._exchange = exchange
-        self._next = iter(body).__next__
-        self._in_flight: memoryview | None = in_flight  # None: it has ended
-        self._target = target
-        self._permit = permit
-        self._seconds = exchange.upstream_seconds
-        self._told = told
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        try:
-            return self._next()
-        except StopIteration:
-            self._end(True)
-            raise
-        except BaseException as error:
-            self._end(self._target.judged(error, self._exchange))
-            raise
-
-    def close(self) -> None:
-        """The server has sent what it could. Before the end of the body that is the client's doing."""
-        try:
-            close = getattr(self._body, "close", None)
-            if close is not None:
-                close()
-        finally:
-            self._end(None)
-
-    def _end(self, ok: bool | None) -> None:
-        in_flight, self._in_flight = self._in_flight, None
-        if in_flight is None:
-            return
-        in_flight[self._target.in_flight] -= 1
-        if not self._told:
-            _report(self._target, self._permit, ok, self._seconds)
-
-
-def _report(target: Target, permit: Permit | None, ok: bool | None, seconds: float) -> None:
-    if permit is not None:
-        permit.done(ok, seconds)
-    if ok is False and target.passive:
-        target.health.failed()
-
-
-def _pick(exchange: Exchange, plan: Plan, avoid: Collection[str]) -> Picked | None:
-    """A target that lets the request through; None when none does, those in `avoid` not asked.
-
-    The balancer is asked first, so that what a half-open instance refuses is spread over all others, instead of falling
-    to the one that comes after it. It is told of those as of ones that were tried.
-    """
-    tried = exchange.tried
-    try:
-        for target in _candidates(exchange, plan):
-            key = target.instance.key
-            if key in avoid or (key in exchange.tried and key not in tried):
-                continue
-            permit = None if target.breaker is None else target.breaker.allow(plan.timeouts.request)
-            if permit is not None or target.breaker is None:
-                return target, permit
-            exchange.tried = (*exchange.tried, key)
-    finally:
-        exchange.tried = tried
-    return None
-
-
-def _candidates(exchange: Exchange, plan: Plan) -> Iterator[Target]:
-    if plan.choose is not None:
-        for _ in range(min(MAX_DRAWS, 2 * len(plan.targets))):
-            yield plan.targets[plan.choose(exchange).key]
-    yield from plan.targets.values()
-    if plan.choose_any is not None:  # preferred ones first, but nobody is refused over a preference
-        for _ in range(MAX_DRAWS):
-            yield plan.eligible.targets[plan.choose_any(exchange).key]
-        yield from plan.eligible.targets.values()
-
-
-def _nobody(eligible: EligibleSet, now: float) -> NoInstance | CircuitOpen | NoHealthyInstance:
-    view = eligible.view
-    name = view.name
-    if not view.instances:
-        return NoInstance(f"{name} has no instance", service=name, retry_after=NO_INSTANCE)
-    wait = min(eligible.back_at - now, BUSY_PROBES if eligible.targets else math.inf)
-    if eligible.targets or (eligible.open and not eligible.unhealthy):
-        wait = NO_INSTANCE if wait == math.inf else wait  # forced open: nobody knows
-        return CircuitOpen(f"every instance of {name} has failed and is left alone", service=name, retry_after=wait)
-    active = view.settings.health.active
-    pause = NO_INSTANCE if active is None else active.interval
-    told = [f"{eligible.unhealthy} unhealthy", f"{eligible.open} with an open circuit breaker"]
-    rest = len(view.instances) - eligible.unhealthy - eligible.open
-    counts = ", ".join([one for one in told if not one.startswith("0 ")] + ([f"{rest} taken out"] if rest else []))
-    return NoHealthyInstance(f"no instance of {name} may be used: {counts}", service=name, retry_after=min(wait, pause))

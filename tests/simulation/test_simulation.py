@@ -16,7 +16,7 @@ import pytest
 from gateway import plugin
 from gateway.config.built import row_of
 from gateway.state.breakers import Breaker, Permit, Probe
-from gateway.upstream import attempts, balancers
+from gateway.upstream import balancers, reporting
 from tests.simulation import schedule
 from tests.simulation.schedule import Schedule
 from tests.simulation.tasks import Tasks
@@ -106,5 +106,5 @@ def test_it_finds_a_pick_of_an_open_instance(tasks: Tasks, monkeypatch: pytest.M
 
 
 def test_it_finds_a_body_that_stays_in_flight(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts._Streamed, "close", lambda self: None)
+    monkeypatch.setattr(reporting.Streamed, "close", lambda self: None)
     found(tasks, "in flight to")

@@ -26,6 +26,7 @@ def pick(exchange: Exchange, plan: Plan, avoid: Collection[str]) -> Picked | Non
     to the one that comes after it. It is told of those as of ones that were tried.
     """
     tried = exchange.tried
+    exchange.tried = (*tried, *(key for key in avoid if key not in tried))
     try:
         for target in _candidates(exchange, plan):
             key = target.instance.key

@@ -243,7 +243,9 @@ def test_what_a_half_open_instance_refuses_is_spread_over_the_others() -> None:
     waiting = world.set().targets["echo/a@http://a.test:80"].breaker
     assert waiting is not None
     assert waiting.allow(1000.0) is not None  # some other request's probe, which takes its time
-    assert Counter(world.reach(40)) == {"b": 20, "c": 20}
+    found = Counter(world.reach(600))
+    assert set(found) == {"b", "c"}
+    assert found["b"] == pytest.approx(300, abs=45)  # its turns are drawn by lot
 
 
 # --- bodies ---------------------------------------------------------------------------------------------

@@ -286,7 +286,7 @@ class Breaker:
     slow_call: SlowCall | None = None
     open_for: Timeout = 30.0
     max_open_for: Timeout | None = None
-    half_open_probes: Annotated[int, whole(1, 16)] = 3
+    half_open_probes: Annotated[int, whole(1, 32)] = 3
     failure_on: AtLeastOne[FailureKind] = ("connect", "reset", "timeout", "5xx")
     deregister: bool = False
     max_ejected: Share = 1.0
@@ -297,7 +297,7 @@ class ActiveHealth:
     type: Literal["http", "tcp"] = "http"
     path: PlainPath = "/health"
     host: HeaderValue | None = None
-    expect: Statuses = "200-399"
+    expect: OneOrMany[Statuses | Annotated[int, whole(100, 599)]] = ("200-399",)
     body: str | None = None
     interval: Timeout = 5.0
     timeout: Timeout = 1.0

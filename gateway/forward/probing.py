@@ -82,7 +82,8 @@ class Probing:
         )  # fmt: skip
         connection.send("\r\n".join(lines).encode("latin-1"), limit)
         head = connection.head(limit)
-        if not any(first <= head.status <= last for first, last in status_ranges(settings.expect)):
+        expected = status_ranges(",".join(map(str, settings.expect)))
+        if not any(first <= head.status <= last for first, last in expected):
             return Finding(health.STATUS, head.status)
         if settings.body is not None and not self._holds(connection, head, settings.body.encode(), limit):
             return Finding(health.BODY)

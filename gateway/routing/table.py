@@ -121,6 +121,7 @@ def _row(route: Route, hosts: list[str], kind: Kind) -> dict[str, Any]:
         "methods": list(route.methods),
         "headers": dict(route.headers),
         "service": route.service,
+        "balancer": route.balancer,
         "split": [{"service": share.service, "weight": share.weight} for share in route.split],
         "fixed_response": None if fixed is None else {"status": fixed.status, "content_type": fixed.content_type},
         "strip_prefix": route.strip_prefix,

@@ -46,18 +46,21 @@ Listener = Callable[[Event], None]
 
 def log(event: Event) -> None:
     """One line for each event."""
-    told = {"service": event.service, "instance": event.instance, "window": event.window, "cause": event.cause}
-    counts = {"calls": event.calls, "failed": event.failed, "slow": event.slow} if event.calls else {}
+    told: dict[str, object] = {
+        "service": event.service, "instance": event.instance, "from": event.before, "to": event.after,
+        "cause": event.cause, "failures": event.failures, "threshold": event.threshold, "window": event.window,
+        "calls": event.calls, "failed": event.failed, "slow": event.slow,
+    }  # fmt: skip
     match event.name:
         case "failure":
-            _log.info("breaker_failure", **told, failures=event.failures, threshold=event.threshold, **counts)
+            _log.info("breaker_failure", **told)
         case "opened":
-            _log.warning("breaker_opened", **told, failures=event.failures, **counts, open_for=event.open_for)
+            _log.warning("breaker_opened", **told, open_for=event.open_for)
         case "held":
-            _log.warning("breaker_held", **told, failures=event.failures, **counts)
+            _log.warning("breaker_held", **told)
         case "half_open":
             _log.info("breaker_half_open", **told)
         case "closed":
             _log.info("breaker_closed", **told)
         case _:
-            _log.warning("breaker_steered", **told, before=event.before, after=event.after)
+            _log.warning("breaker_steered", **told)

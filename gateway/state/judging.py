@@ -64,7 +64,8 @@ class Judge:
         self.limits = machine.Limits(
             settings.failures, window, settings.open_for, settings.max_open_for or 0.0, settings.half_open_probes
         )
-        self.shares = bool(window) and (settings.failure_ratio is not None or settings.slow_call is not None)
+        counted = settings.failures > machine.MAX_TIMES
+        self.shares = bool(window) and (settings.failure_ratio is not None or settings.slow_call is not None or counted)
         self._record = record
         self._calls = calls
         self._instance = instance
@@ -115,14 +116,13 @@ class Judge:
         outcome = self._record.apply(machine.REPORT, generation, ok, slot, deadline, self.limits, self._bounded)
         if outcome.changed and outcome.phase == machine.CLOSED:
             self._event("closed", machine.HALF_OPEN, machine.CLOSED, "probes_succeeded", 0)
-        elif outcome.changed:
-            cause = machine.FAILURES if slot < 0 else machine.PROBE_FAILED
-            self._opened(machine.CLOSED if slot < 0 else machine.HALF_OPEN, cause, outcome, counts)
-        elif outcome.counted and ok is False:
-            opened = self._trip(generation, machine.FAILURES, counts) if outcome.due else False
-            if not opened:
-                self._event("failure", machine.CLOSED, machine.CLOSED, "failure", outcome.failures, counts)
-            if opened is None:
+        elif outcome.changed and slot >= 0:
+            self._opened(machine.HALF_OPEN, machine.PROBE_FAILED, outcome, counts)
+        elif outcome.counted and ok is False and slot < 0:
+            self._event("failure", machine.CLOSED, machine.CLOSED, "failure", outcome.failures, counts)
+            if outcome.changed:
+                self._opened(machine.CLOSED, machine.FAILURES, outcome, counts)
+            elif outcome.due and self._trip(generation, machine.FAILURES, counts) is None:
                 self._held(outcome.failures, counts)
         return outcome.counted
 

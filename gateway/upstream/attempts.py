@@ -107,13 +107,14 @@ class Attempts:
         retries = plan.retries
         if retries is None:
             return self._attempt(exchange, proceed, target, permit)
+        probe = permit is not None and permit.is_probe
         try:
             answer = self._attempt(exchange, proceed, target, permit)
         except UpstreamFailure as failure:
-            if not retries.covers(exchange, failure):
+            if not retries.covers(exchange, failure, probe=probe):
                 raise
             return self._again(exchange, proceed, plan, failure)
-        if answer.status in retries.statuses and retries.covers(exchange, answer):
+        if answer.status >= 400 and retries.covers(exchange, answer, probe=probe):
             return self._again(exchange, proceed, plan, answer)
         return answer
 

@@ -13,7 +13,7 @@ Points. A member of weight w has w · 128, the first ones of one endless sequenc
 (SHAKE128): weight 2 keeps the points of weight 1. So a changed weight moves only the keys that it must, the order of
 members means nothing, and every process, now and later, comes to the same ring.
 
-Scale. More than 262,144 points (weights that add up to more than 2,048) would cost more memory and time than they are
+Scale. More than 262,144 points (weights that add up to more than 1,024) would cost more memory and time than they are
 worth. Beyond that all members have half, a quarter … of their points, and at least one. The scale follows from the
 weights alone, so that all agree. Where the sum crosses such a bound, keys move between members that stay, once.
 
@@ -31,7 +31,7 @@ from itertools import repeat
 from struct import Struct, unpack
 from typing import Any
 
-POINTS = 128  # of a member, for each unit of its weight
+POINTS = 256  # of a member, for each unit of its weight
 PROBES = 4
 MAX_POINTS = 2**18
 _FEW = 512  # points: so many are put into place one by one in less time than sorting all anew takes

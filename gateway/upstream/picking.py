@@ -60,7 +60,9 @@ def nobody(eligible: EligibleSet, now: float) -> NoInstance | CircuitOpen | NoHe
     wait = min(eligible.back_at - now, BUSY_PROBES if eligible.targets else math.inf)
     if eligible.targets or (eligible.open and not eligible.unhealthy):
         wait = NO_INSTANCE if wait == math.inf else wait  # forced open: nobody knows
-        return CircuitOpen(f"every instance of {name} has failed and is left alone", service=name, retry_after=wait)
+        return CircuitOpen(
+            f"every instance of {name} that is in service has an open circuit breaker", service=name, retry_after=wait
+        )
     active = view.settings.health.active
     pause = NO_INSTANCE if active is None else active.interval
     told = [f"{eligible.unhealthy} unhealthy", f"{eligible.open} with an open circuit breaker"]

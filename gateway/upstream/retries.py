@@ -31,16 +31,20 @@ class RetryPolicy:
     methods: frozenset[str]
     backoff: float
 
-    def covers(self, exchange: Exchange, outcome: Answer | UpstreamFailure) -> bool:
-        """Whether this outcome of an attempt is one to try again after, as far as outcome and request tell."""
+    def covers(self, exchange: Exchange, outcome: Answer | UpstreamFailure, *, probe: bool = False) -> bool:
+        """Whether this outcome of an attempt is one to try again after, as far as outcome and request tell.
+
+        probe: the attempt was a probe of a half-open breaker. Its instance was under suspicion, so whatever failed is
+        tried elsewhere: a client should not pay for what the gateway wants to know.
+        """
         safe = exchange.method in self.methods
         if isinstance(outcome, Answer):
-            if outcome.status not in self.statuses:
+            if outcome.status not in self.statuses and not (probe and outcome.status >= 500):
                 return False
         else:
             # A full pool is this instance's alone, like a refused connection.
             kind = outcome.failure if outcome.sent else "connect"
-            if kind not in self.failures or isinstance(outcome, DeadlineExceeded):
+            if (kind not in self.failures and not probe) or isinstance(outcome, DeadlineExceeded):
                 return False
             safe = safe or not outcome.sent
         if not safe and not any(name.lower() == _KEY for name, _ in exchange.headers):

@@ -1,9 +1,9 @@
 """A cookie that keeps a client on its instance: `<token>.<issued>.<mac>`.
 
 token: stands for the instance and tells nothing of it: HMAC-SHA256 of its key, keyed by the secret, because the few
-addresses of a network are quickly tried against a plain digest. issued: Unix seconds. mac: HMAC-SHA256 over service,
-token and issued (RFC 2104), so that nobody chooses an instance, and no cookie of one service serves another. Both are
-cut to 96 and 128 bits and written in base64url (RFC 4648, 5), which needs no quoting in a cookie.
+addresses of a network are quickly tried against a plain digest. issued: Unix milliseconds. mac: HMAC-SHA256 over
+service, token and issued (RFC 2104), so that nobody chooses an instance, and no cookie of one service serves another.
+Both are cut to 96 and 128 bits and written in base64url (RFC 4648, 5), which needs no quoting in a cookie.
 
 The cookie is a preference. What is not as issued, by whomever and for whatever reason, is no claim, and never an error.
 """
@@ -22,7 +22,7 @@ from gateway.exchange import Exchange
 from .cookies import cookies
 
 MAX_AHEAD = 60.0  # seconds that another machine's clock, by which a cookie was issued, may be ahead
-_MAX_LENGTH = 64  # characters; ours has 16 + 1 + 10 + 1 + 22
+_MAX_LENGTH = 64  # characters; ours has 16 + 1 + 13 + 1 + 22
 _MOST = 4  # cookies of the name that are looked at
 _TOKEN_BYTES, _MAC_BYTES = 12, 16  # multiples of 3 have no padding; the other one's is cut off
 
@@ -63,7 +63,7 @@ class Sticky:
 
     def issue(self, token: str, now: float) -> tuple[str, str]:
         """The header that gives the client a cookie for this token."""
-        signed = f"{token}.{int(now)}"
+        signed = f"{token}.{int(now * 1000)}"
         return "Set-Cookie", f"{self._name}={signed}.{self._mac(signed)}{self._attributes}"
 
     def due(self, claim: Claim, now: float) -> bool:
@@ -77,7 +77,7 @@ class Sticky:
         token, _, issued = signed.rpartition(".")
         if not (token and issued.isdigit()) or not hmac.compare_digest(mac, self._mac(signed)):
             return None
-        return Claim(token, float(issued))
+        return Claim(token, int(issued) / 1000)
 
     def _mac(self, signed: str) -> str:
         return self._digest("cookie", signed, _MAC_BYTES)

@@ -154,7 +154,7 @@ def test_of_all_workers_that_fail_at_once_one_opens_it(fleet: Fleet, rules: Sett
     told = sum(everywhere(fleet, work), Counter())
     assert told["opened"] == 1
     if rules.failure_ratio is None and rules.max_ejected == 1:
-        assert told["failure"] == 7
+        assert told["failure"] == 8
 
 
 def test_every_call_is_counted(fleet: Fleet) -> None:

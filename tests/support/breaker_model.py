@@ -211,13 +211,11 @@ class Model:
             phase.failures.clear()
         if not ok:
             phase.failures.append(self.now)
-            if self.failures(instance) < settings.failures:
-                self.told.append(("failure", instance, "failure"))
-            elif self._may_open(instance):
-                self._open(instance, "failures")
-                return
-            else:
-                self.told.append(("failure", instance, "failure"))
+            self.told.append(("failure", instance, "failure"))
+            if self.failures(instance) >= settings.failures:
+                if self._may_open(instance):
+                    self._open(instance, "failures")
+                    return
                 self._hold(ticket)
         cause = self._share_reached(phase)
         if cause is not None and self._may_open(instance):

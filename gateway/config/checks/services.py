@@ -70,24 +70,19 @@ def probes_are_possible(config: Config, document: Document) -> None:
         active = service.health.active
         if not active or not document.sound(*path):
             continue
+        if not active.expect:
+            document.refuse((*path, "expect"), "empty: no answer would be good", allowed="at least one status")
         for key in ("path", "host", "expect", "body"):
             if active.type == "tcp" and document.given(*path, key):
                 document.warn((*path, key), "a tcp probe only connects, so this does nothing")
 
 
 def _counts_fit(breaker: Breaker, path: KeyPath, document: Document) -> None:
-    """Failures within a window are told apart by their times, of which so many are kept; shares count every call."""
-    if breaker.window is None:
-        return
-    if breaker.failure_ratio is None and breaker.slow_call is None:
-        if breaker.failures > MAX_TIMES:
-            document.refuse(
-                (*path, "failures"), "with window and without failure_ratio or slow_call, more are not told apart",
-                found=document.found(*path, "failures"), allowed=f"a whole number from 1 to {MAX_TIMES}",
-            )  # fmt: skip
-    elif not document.given(*path, "failures"):
-        key = "failure_ratio" if breaker.failure_ratio is not None else "slow_call"
-        document.warn((*path, key), f"failures: {breaker.failures} within the window also opens it; raise failures")
+    """With a window, `failures` goes on counting beside the shares."""
+    shares = [key for key in ("failure_ratio", "slow_call") if getattr(breaker, key) is not None]
+    if breaker.window is not None and shares and not document.given(*path, "failures"):
+        why = f"failures: {breaker.failures} within the window also opens it; raise failures"
+        document.warn((*path, shares[0]), why)
 
 
 def tls_files_load(config: Config, document: Document) -> None:

@@ -63,8 +63,8 @@ TARGETS = {"force_open": FORCED_OPEN, "force_close": FORCED_CLOSED, "disable": D
 FAILURES, FAILURE_RATIO, SLOW_CALL, PROBE_FAILED = range(1, 5)
 CAUSES = ("", "failures", "failure_ratio", "slow_call", "probe_failed")  # why it is open
 
-MAX_PROBES = 16  # leased at once; the configuration allows no more
 MAX_TIMES = 32  # failures that a window can tell apart
+MAX_PROBES = MAX_TIMES  # leased at once; the configuration allows no more
 
 # Phase, generation, failures (in a row or within the window; those that opened it), probes that succeeded, reopenings,
 # cause; when it opened, when it last came back; closed: when the last failures were, newest first, half open: a

@@ -313,6 +313,7 @@ def test_a_row_tells_what_the_route_does():
     )  # fmt: skip
     assert row == {
         "id": "r", "listeners": ["external"], "hosts": [], "path": "/a/{id}", "match": "template", "methods": ["GET"],
-        "headers": {"X-A": "1"}, "service": None, "fixed_response": None, "strip_prefix": "/a", "rewrite": None,
+        "headers": {"X-A": "1"}, "service": None, "balancer": None, "fixed_response": None,
+        "strip_prefix": "/a", "rewrite": None,
         "split": [{"service": "a", "weight": 9}, {"service": "b", "weight": 1}], "allow_encoded": ["%2F"], "tags": [],
     }  # fmt: skip

@@ -301,7 +301,7 @@ def test_a_backend_that_breaks_off_every_body_opens_its_breaker() -> None:
         with pytest.raises(UpstreamReset) as raised:
             list(world.request().body)
         assert raised.value is broken
-    assert names(world) == ["failure"] * 4 + ["opened"]
+    assert names(world) == ["failure"] * 5 + ["opened"]
     assert world.in_flight("a") == 0
 
 

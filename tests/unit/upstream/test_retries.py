@@ -101,3 +101,13 @@ def test_the_pause_is_drawn_from_a_bound_that_doubles() -> None:
     assert own.pause(1, 0.0) == 0.0
     assert own.pause(1, 0.5) == pytest.approx(0.05)
     assert own.pause(60, 1.0) == LONGEST_PAUSE
+
+
+@pytest.mark.parametrize("outcome", [UpstreamTimeout(), Answer(500, [], [b""])])
+def test_a_failed_probe_of_a_half_open_breaker_is_tried_elsewhere_whatever_failed(
+    outcome: Answer | UpstreamFailure,
+) -> None:
+    assert not policy().covers(exchange("GET"), outcome)
+    assert policy().covers(exchange("GET"), outcome, probe=True)
+    assert not policy().covers(exchange("POST"), outcome, probe=True)  # it may have been acted on
+    assert not policy().covers(exchange("GET"), Answer(404, [], [b""]), probe=True)

@@ -37,7 +37,7 @@ def test_the_cookie_has_what_keeps_it_from_scripts_and_other_sites() -> None:
     name, text = sticky(ttl=90.5).issue("token", NOW)
     assert name == "Set-Cookie"
     assert re.fullmatch(
-        r"gw=token\.1700000000\.[A-Za-z0-9_-]{22}; Path=/; Max-Age=91; HttpOnly; SameSite=Lax; Secure", text
+        r"gw=token\.1700000000000\.[A-Za-z0-9_-]{22}; Path=/; Max-Age=91; HttpOnly; SameSite=Lax; Secure", text
     )
     assert "Secure" not in sticky(secure=False).issue("token", NOW)[1]
 

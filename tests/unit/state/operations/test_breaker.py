@@ -220,14 +220,16 @@ def test_a_lower_threshold_is_noticed_at_the_next_failure(machine: Machine) -> N
     assert machine.report(False, machine.allow(), failures=2).phase == OPEN
 
 
-def test_many_probes_are_leased_sixteen_at_a_time_and_all_of_them_are_needed_to_close(due: Machine) -> None:
-    probes = [due.allow(probes=20) for _ in range(20)]
+def test_as_many_probes_are_leased_at_a_time_as_there_are_places_and_all_of_them_are_needed_to_close(
+    due: Machine,
+) -> None:
+    probes = [due.allow(probes=40) for _ in range(40)]
     assert sum(one.admitted for one in probes) == MAX_PROBES
     for probe in probes[:MAX_PROBES]:
-        due.report(True, probe, probes=20)
+        due.report(True, probe, probes=40)
     assert due.phase == HALF_OPEN
-    for _ in range(4):
-        due.report(True, due.allow(probes=20), probes=20)
+    for _ in range(40 - MAX_PROBES):
+        due.report(True, due.allow(probes=40), probes=40)
     assert due.phase == CLOSED
 
 

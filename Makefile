@@ -21,9 +21,9 @@ test: $(VENV)/.installed-dev  ## all tests
 	@.ci/servers nginx wrk
 	@$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder $(TESTS)
 
-scenarios: $(VENV)/.installed-dev  ## tests/wire/scenarios in full length, with their figures: ten minutes of load
+scenarios: $(VENV)/.installed-dev  ## load and faults in full length, with their figures: ten minutes of load
 	@.ci/servers nginx
-	@SCENARIOS=full $(BIN)/python -m pytest tests/wire/scenarios
+	@SCENARIOS=full $(BIN)/python -m pytest tests/wire/scenarios tests/wire/resilience
 
 check: $(VENV)/.installed-dev  ## style, types, layers
 	$(BIN)/ruff check --config .ci/ruff.toml .

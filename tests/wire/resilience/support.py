@@ -5,20 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pytest
-
-from gateway.config.built import row_of
 from tests.support.faults import FaultBackend
 from tests.support.process import Reply
 from tests.support.servers import Gateway
 
 ROUTES = [{"id": "r", "path": "/{name}/*", "service": "{name}"}]
-
-
-def needs(key: str, value: Any = None) -> pytest.MarkDecorator:
-    """Leave a test out while the gateway refuses this key, or this value of it, as not built (config/built.py)."""
-    row = row_of(key)
-    return pytest.mark.skipif(row is not None and value not in row.built, reason=f"{key} is not built")
 
 
 def instances(backends: Sequence[FaultBackend], **more: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from tests.support.process import Reply
 from tests.support.servers import WORKER, Gateway
 from tests.support.wire import eventually
 
-from .support import ROUTES, instances, needs, of_service, served_by
+from .support import ROUTES, instances, of_service, served_by
 
 pytestmark = pytest.mark.xdist_group("resilience-choosing")
 
@@ -55,7 +55,6 @@ def under_way(gateway: Gateway, target: str, count: int, backends: list[FaultBac
 
 
 # --- loads ----------------------------------------------------------------------------------------------------------
-@needs(BALANCER, "least_connections")
 def test_least_connections_fills_all_alike_and_avoids_who_is_busy(
     serve: Callable[..., Gateway], fresh: list[FaultBackend]
 ):
@@ -80,7 +79,6 @@ def test_least_connections_fills_all_alike_and_avoids_who_is_busy(
     assert Counter(served_by(gateway, "/echo/x") for _ in range(40)).keys() == {"a", "b", "c"}
 
 
-@needs(BALANCER, "random_two")
 def test_random_two_never_takes_the_busier_of_two(serve: Callable[..., Gateway], fresh: list[FaultBackend]):
     gateway = serve({"echo": {"balancer": "random_two", "instances": instances(fresh[:2])}})
     fresh[0].behave(HANG)
@@ -96,7 +94,6 @@ def test_random_two_never_takes_the_busier_of_two(serve: Callable[..., Gateway],
     assert min(both["a"], both["b"]) >= 10
 
 
-@needs(BALANCER, "least_requests")
 def test_least_requests_does_not_flood_a_newcomer(serve: Callable[..., Gateway], fresh: list[FaultBackend]):
     gateway = serve({"echo": {"balancer": "least_requests", "instances": instances(fresh[:2])}})
     assert Counter(served_by(gateway, "/echo/x") for _ in range(60)) == {"a": 30, "b": 30}
@@ -115,7 +112,6 @@ def mapping(gateway: Gateway) -> dict[str, str]:
     return {key: served_by(gateway, "/echo/x", headers={"X-User": key}) for key in KEYS}
 
 
-@needs("services.*.hash")
 def test_a_key_stays_with_its_instance_over_workers_reloads_and_restarts(fresh: list[FaultBackend], tmp_path: Path):
     balanced = {"balancer": "consistent_hash", "hash": {"key": "header:X-User", "fallback": "client_ip"}}
     config = {"services": {"echo": {**QUIET, **balanced, "instances": instances(fresh)}}, "routes": ROUTES}
@@ -135,7 +131,6 @@ def test_a_key_stays_with_its_instance_over_workers_reloads_and_restarts(fresh: 
         assert mapping(gateway) == first
 
 
-@needs("services.*.hash")
 def test_only_the_keys_of_an_instance_that_failed_move(serve: Callable[..., Gateway], fresh: list[FaultBackend]):
     settings = {
         "balancer": "consistent_hash",
@@ -180,7 +175,6 @@ def joined(sticky: Gateway, fresh: list[FaultBackend]) -> Gateway:
     return sticky
 
 
-@needs("services.*.sticky")
 def test_a_cookie_leads_back_to_its_instance_in_every_worker(joined: Gateway):
     for _ in range(3):
         reply = joined.get("/echo/x")
@@ -199,13 +193,11 @@ def test_a_cookie_leads_back_to_its_instance_in_every_worker(joined: Gateway):
     assert "secure" not in plain[1]
 
 
-@needs("services.*.sticky")
 def test_the_backend_s_own_cookies_and_the_client_s_are_left_alone(joined: Gateway):
     reply = joined.get("/echo/x", headers={"Cookie": "session=42"})
     assert ["Cookie", "session=42"] in reply.json()["headers"]
 
 
-@needs("services.*.sticky")
 def test_forged_cookies_are_ignored_and_replaced(joined: Gateway):
     found, other = cookie_of(joined.get("/echo/x")), cookie_of(joined.get("/plain/x"))
     assert found is not None
@@ -223,7 +215,6 @@ def test_forged_cookies_are_ignored_and_replaced(joined: Gateway):
         assert len(served) == 3, f"{forged!r} was believed"
 
 
-@needs("services.*.sticky")
 def test_a_cookie_whose_instance_is_gone_is_issued_anew(joined: Gateway):
     reply = joined.get("/echo/x")
     found, gone = cookie_of(reply), reply.header("X-Instance")
@@ -239,7 +230,6 @@ def test_a_cookie_whose_instance_is_gone_is_issued_anew(joined: Gateway):
 
 
 # --- narrowing ------------------------------------------------------------------------------------------------------
-@needs("routes.*.tags")
 def test_tags_narrow_and_fall_back(serve: Callable[..., Gateway], fresh: list[FaultBackend]):
     services = {"echo": {"instances": instances(fresh[:1])}}
     routes = [
@@ -259,7 +249,6 @@ def test_tags_narrow_and_fall_back(serve: Callable[..., Gateway], fresh: list[Fa
     assert {served_by(gateway, "/both/x") for _ in range(6)} == {"a", "b"}
 
 
-@needs("services.*.prefer_zone")
 def test_a_zone_is_preferred_while_it_can_serve(serve: Callable[..., Gateway], fresh: list[FaultBackend]):
     settings = {
         "prefer_zone": "near",
@@ -274,7 +263,6 @@ def test_a_zone_is_preferred_while_it_can_serve(serve: Callable[..., Gateway], f
 
 
 # --- slow start -----------------------------------------------------------------------------------------------------
-@needs("services.*.slow_start")
 @pytest.mark.parametrize("balancer", ["round_robin", "weighted_round_robin"])
 def test_a_newcomer_s_share_grows(serve: Callable[..., Gateway], fresh: list[FaultBackend], balancer: str):
     ramp = 4.0

@@ -11,9 +11,9 @@ from tests.support.process import Reply
 from tests.support.servers import WORKER, Gateway
 from tests.support.timing import ends_after
 
-from .support import instances, needs, reason
+from .support import instances, reason
 
-pytestmark = [needs("services.*.retries"), pytest.mark.xdist_group("resilience-deadlines")]
+pytestmark = [pytest.mark.xdist_group("resilience-deadlines")]
 
 HEADER = "X-Gateway-Deadline-Ms"
 REQUEST = 2.0  # seconds

@@ -14,8 +14,9 @@ from tests.support.load import Call, Load, Record
 from tests.support.servers import WORKER, Gateway
 from tests.support.wire import eventually
 from tests.wire.scenarios.conftest import Figures
+from tests.wire.scenarios.scale import SCALE
 
-from .support import ROUTES, instances, needs, states
+from .support import ROUTES, instances, states
 
 CONNECTIONS, RATE = 32, 400.0
 HANGS, CRASHES, RETURNS, RETURNED = 1.5, 3.0, 7.0, 10.0  # seconds after the begin of the load
@@ -58,11 +59,7 @@ class Detection:
 
 
 @pytest.mark.load
-@pytest.mark.parametrize("workers", [2, 4])
-@pytest.mark.parametrize(
-    "name",
-    ["defaults", pytest.param("passive", marks=[needs("services.*.health"), needs("services.*.retries")])],
-)
+@pytest.mark.parametrize(("name", "workers"), SCALE.outages)
 def test_an_outage_costs_one_request_in_a_hundred_at_most(
     processes: Callable[..., list[FaultBackend]], figures: Figures, name: str, workers: int
 ):

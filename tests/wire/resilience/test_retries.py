@@ -14,9 +14,9 @@ from tests.support.faults import HANG, OK, REFUSE, Fault, FaultBackend, Seen, St
 from tests.support.process import Reply
 from tests.support.servers import WORKER, Gateway
 
-from .support import ROUTES, instances, needs, reason
+from .support import ROUTES, instances, reason
 
-pytestmark = [needs("services.*.retries"), pytest.mark.xdist_group("resilience-retries")]
+pytestmark = [pytest.mark.xdist_group("resilience-retries")]
 
 KEPT = 64 * 1024  # bytes of a body that can be sent again
 AMPLE = {"budget": "100%", "min_per_second": 1000, "backoff": "1ms"}

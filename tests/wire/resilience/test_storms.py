@@ -11,17 +11,17 @@ from tests.support.faults import FaultBackend, answer
 from tests.support.load import Call, Load
 from tests.support.servers import WORKER
 from tests.wire.scenarios.conftest import Figures
+from tests.wire.scenarios.scale import SCALE
 
-from .support import ROUTES, instances, needs
+from .support import ROUTES, instances
 
 HEALTHY, STORM = 3.0, 5.0  # seconds
 RATE = 240  # requests a second
 CALL = Call("get", "/echo/x", answer=b"*")
 
 
-@needs("services.*.retries")
 @pytest.mark.load
-@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("workers", SCALE.storms)
 def test_a_storm_costs_a_quarter_more_at_most(
     processes: Callable[..., list[FaultBackend]], figures: Figures, workers: int
 ):

@@ -12,7 +12,8 @@ MIB = 1024 * 1024
 class Scale:
     """Durations in seconds, sizes in bytes. seconds: of a load whose length nothing else decides. reload_rate: requests
     a second during reloads; None: as many as go, so that the new workers start on a machine without an idle moment.
-    share_rates: the same, of loads through nginx; with None the shares depend on what else runs on each CPU."""
+    share_rates: the same, of loads through nginx; with None the shares depend on what else runs on each CPU.
+    outages: settings and workers. storms: workers."""
 
     seconds: float
     reload_every: float
@@ -21,6 +22,8 @@ class Scale:
     registrations: int
     reload_rate: float | None
     share_rates: tuple[float | None, ...]
+    outages: tuple[tuple[str, int], ...]
+    storms: tuple[int, ...]
 
 
 SHORT = Scale(
@@ -31,6 +34,8 @@ SHORT = Scale(
     registrations=60,
     reload_rate=1000,
     share_rates=(2000,),
+    outages=(("defaults", 2), ("passive", 4)),
+    storms=(4,),
 )
 FULL = Scale(
     seconds=15.0,
@@ -40,5 +45,7 @@ FULL = Scale(
     registrations=200,
     reload_rate=None,
     share_rates=(2000, None),
+    outages=(("defaults", 2), ("defaults", 4), ("passive", 2), ("passive", 4)),
+    storms=(2, 4),
 )
 SCALE = FULL if os.environ.get("SCENARIOS") == "full" else SHORT

@@ -9,6 +9,7 @@ where shares of failed or slow calls are looked at, each call is counted.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ from gateway.config.model import Breaker as Settings
 from gateway.errors import StoreFull
 
 from .breaker_events import Event, Listener, log
+from .calls import Calls
 from .ejections import Ejections
 from .engines import Engine, Record
-from .judging import Identified, Judge
+from .judging import Identified, Judge, looks_at_shares, window_of
 from .listening import tell
 from .operations import State, outcomes
 from .operations import breaker as machine
@@ -65,6 +67,7 @@ class Breakers:
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
         self._engine = engine
+        self._counters = engine.counters("calls", held=False)
         self._clock = clock
         self._ejections = Ejections(engine, peers, pause)
         self._listeners = tuple(listeners)
@@ -77,9 +80,17 @@ class Breakers:
         if settings is None:
             return None
         record = self._engine.record(machine.ALLOW, instance.key)
-        calls = self._engine.record(outcomes.ADD, instance.key)
+        calls = self._calls_of(instance, settings, request_timeout) if looks_at_shares(settings) else None
         judge = Judge(record, calls, instance, settings, request_timeout, self._ejections, self._clock, self._tell)
         return Breaker(record, judge, instance, settings)
+
+    def _calls_of(self, instance: Identified, settings: Settings, request_timeout: float) -> Calls:
+        """Raises StoreFull: there is no room to count them."""
+        record = self._engine.record(outcomes.ADD, instance.key)
+        slow_over = math.inf if settings.slow_call is None else settings.slow_call.over
+        bucket = window_of(settings, request_timeout) / outcomes.BUCKETS
+        column = self._counters.column(instance.key)
+        return Calls(record, self._counters, column, bucket, slow_over, self._clock.monotonic)
 
     def subscribe(self, listener: Listener) -> None:
         """Have it told from here on. For the time of wiring, when one thread runs."""
@@ -91,6 +102,7 @@ class Breakers:
         with contextlib.suppress(StoreFull):  # then there was no record, and there is none now
             self._engine.record(machine.FORGET, key).apply(machine.FORGET)
         self._engine.record(outcomes.ADD, key).drop()
+        self._counters.release(key)
 
     def _tell(self, event: Event) -> None:
         tell(self._listeners, event)
@@ -99,15 +111,16 @@ class Breakers:
 class Breaker:
     """A handle on one instance's breaker. Safe in every thread: its fields that change are replaced whole."""
 
-    __slots__ = ("_clean", "_judge", "_kind", "_limits", "_stamp", "instance", "record", "settings")
+    __slots__ = ("_clean", "_good", "_judge", "_kind", "_limits", "_stamp", "instance", "record", "settings")
 
     def __init__(self, record: Record, judge: Judge, instance: Identified, settings: Settings) -> None:
         self.record = record
         self.instance = instance
         self.settings = settings
         self._judge = judge
+        self._good = None if judge.calls is None else judge.calls.good
         self._limits = judge.limits
-        self._kind = SharePermit if judge.shares else WindowPermit if judge.limits.window else Permit
+        self._kind = SharePermit if judge.calls is not None else WindowPermit if judge.limits.window else Permit
         self._stamp = record.stamp
         self._clean = Permit(self, None, 0)  # the permit that holds while the record stands, as last read
 
@@ -168,6 +181,8 @@ class Breaker:
 
     def count(self, permit: Permit, ok: bool, seconds: float | None) -> None:
         """What `done` comes down to when each call counts."""
+        if ok and permit.stamp == self._stamp() and self._good is not None and self._good(seconds):
+            return
         if not self._judge.count(permit.generation, ok, seconds):
             self._outdated()
 

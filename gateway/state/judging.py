@@ -19,10 +19,10 @@ from gateway.config.model import Breaker as Settings
 from gateway.errors import StoreFull
 
 from .breaker_events import Event
+from .calls import Calls
 from .ejections import Ejections
 from .engines import Record
 from .operations import breaker as machine
-from .operations import outcomes
 from .operations.outcomes import NOTHING, Counts
 
 HELD_PAUSE = 1.0  # seconds between two events of one handle that tell of `max_ejected`
@@ -43,8 +43,22 @@ class Identified(Protocol):
     def key(self) -> str: ...
 
 
+def window_of(settings: Settings, request_timeout: float) -> float:
+    """Seconds; 0.0: failures in a row are counted."""
+    return 0.0 if settings.window is None else settings.window.resolve(request_timeout)
+
+
+def looks_at_shares(settings: Settings) -> bool:
+    """Whether every call must be counted: for a share, or for more failures than can be told apart by their times."""
+    counted = settings.failures > machine.MAX_TIMES
+    return settings.window is not None and (
+        settings.failure_ratio is not None or settings.slow_call is not None or counted
+    )
+
+
 class Judge:
-    """Of one instance. record, calls: its breaker's and its outcomes'. tell: takes each event, under no lock.
+    """Of one instance. record: its breaker's. calls: None when no share is looked at. tell: takes each event, under no
+    lock.
 
     `report` and `count` return False when the outcome says nothing about the present: its generation is over.
     """
@@ -52,7 +66,7 @@ class Judge:
     def __init__(  # noqa: PLR0917
         self,
         record: Record,
-        calls: Record,
+        calls: Calls | None,
         instance: Identified,
         settings: Settings,
         request_timeout: float,
@@ -60,18 +74,14 @@ class Judge:
         clock: Clock,
         tell: Callable[[Event], None],
     ) -> None:
-        window = 0.0 if settings.window is None else settings.window.resolve(request_timeout)
+        window = window_of(settings, request_timeout)
         self.limits = machine.Limits(
             settings.failures, window, settings.open_for, settings.max_open_for or 0.0, settings.half_open_probes
         )
-        counted = settings.failures > machine.MAX_TIMES
-        self.shares = bool(window) and (settings.failure_ratio is not None or settings.slow_call is not None or counted)
+        self.calls = calls
         self._record = record
-        self._calls = calls
         self._instance = instance
         self._settings = settings
-        self._slow_over = math.inf if settings.slow_call is None else settings.slow_call.over
-        self._bucket = window / outcomes.BUCKETS
         self._bounded = settings.max_ejected < 1
         self._ejections = ejections
         self._clock = clock
@@ -87,11 +97,16 @@ class Judge:
 
     def count(self, generation: int, ok: bool, seconds: float | None) -> bool:
         """An outcome where each call counts."""
-        slow = seconds is not None and seconds > self._slow_over
+        calls = self.calls
+        assert calls is not None  # noqa: S101
         try:
-            counts = self._calls.apply(outcomes.ADD, generation, self._bucket, not ok, slow)
+            counts = calls.add(generation, ok, seconds)
             if not counts.counted:
-                return self._forgotten(generation)
+                if self._record.read()[1] != generation:
+                    return False
+                # The breaker's record was forgotten, and its generations began anew: so do the counts.
+                calls.drop()
+                counts = calls.add(generation, ok, seconds)
             current = ok or self._report(generation, ok, -1, 0.0, counts)
             cause = self._reached(counts)
             if cause:
@@ -158,13 +173,6 @@ class Judge:
         if now - self._held_at >= HELD_PAUSE:
             self._held_at = now
             self._event("held", machine.CLOSED, machine.CLOSED, "max_ejected", failures, counts)
-
-    def _forgotten(self, generation: int) -> bool:
-        """A call was dropped. When its generation is the present one, the breaker's record was forgotten in between and
-        its generations began anew; so do the counts, then."""
-        if self._record.read()[1] == generation:
-            self._calls.drop()
-        return False
 
     def _not_recorded(self, error: StoreFull) -> bool:
         # The answer that is being reported must not be lost over it.

@@ -374,7 +374,7 @@ def test_shares_are_looked_at_again_when_the_record_is_long_forgotten(world: Wor
     admitted(breaker).done(True)
     admitted(breaker).done(True)
     breaker.record.drop()
-    admitted(breaker).done(True)  # dropped: its generation is an old one to the counts, which are dropped, too
+    admitted(breaker).done(True)  # the generations began anew, and so do the counts
     fail(breaker, 3)
     admitted(breaker).done(True)
     assert breaker.allow() is None

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.state.operations import LARGEST_RECORD
-from gateway.state.operations.outcomes import ADD, INITIAL, LAYOUT, NOTHING, Counts, add
+from gateway.state.operations.outcomes import ADD, INITIAL, LAYOUT, NOTHING, Counts, add, quiet_until
 
 
 class Calls:
@@ -14,9 +14,11 @@ class Calls:
     def __init__(self) -> None:
         self.state: tuple[Any, ...] = INITIAL
         self.now = 1000.0
+        self.total = 77  # of an earlier time
 
     def add(self, failed: bool = False, slow: bool = False, generation: int = 0, bucket: float = 1.0) -> Counts:
-        decision = add(self.state, self.now, generation, bucket, failed, slow)
+        decision = add(self.state, self.now, generation, bucket, failed, slow, self.total)
+        self.total += decision.result.counted
         if decision.state is not None:
             self.state = LAYOUT.unpack(LAYOUT.pack(*decision.state))
         return decision.result
@@ -69,6 +71,32 @@ def test_an_earlier_generation_is_dropped_and_a_later_one_begins_anew(calls: Cal
 def test_another_window_begins_anew(calls: Calls) -> None:
     calls.add()
     assert calls.add(bucket=2.0) == Counts(1, 0, 0)
+
+
+def test_calls_that_took_no_record_count(calls: Calls) -> None:
+    calls.add()
+    calls.total += 8
+    assert calls.add(failed=True) == Counts(10, 1, 0)
+    calls.now += 9.5
+    assert calls.add() == Counts(11, 1, 0)
+    calls.now += 1.0
+    assert calls.add() == Counts(2, 0, 0)
+
+
+def test_it_is_quiet_until_the_bucket_s_end_while_nothing_bad_is_within_the_window(calls: Calls) -> None:
+    calls.add()
+    assert quiet_until(calls.state, 1.0) == 1001.0
+    calls.add(slow=True)
+    assert quiet_until(calls.state, 1.0) == 0.0
+    calls.now += 10.0
+    calls.add()
+    assert quiet_until(calls.state, 1.0) == 1011.0
+    assert quiet_until(calls.state, 2.0) == 0.0
+
+
+def test_a_good_call_within_a_bucket_writes_nothing(calls: Calls) -> None:
+    calls.add()
+    assert add(calls.state, calls.now, 0, 1.0, False, False, calls.total).state is None
 
 
 def test_it_is_kept_for_a_window(calls: Calls) -> None:

@@ -400,7 +400,7 @@ def test_every_worker_obeys_an_order_at_once_and_it_is_audited(gateway: Gateway)
         assert (first["before"], first["after"]) == ("closed", "forced_open")
         assert (second["before"], second["after"]) == ("forced_open", "closed")
         assert first["time"] <= second["time"]
-        assert gateway.wait_event("breaker_steered", service="steered")["cause"] == "force_open"
+        assert gateway.wait_event("breaker_steered", service="steered", cause="force_open")["to"] == "forced_open"
 
 
 @pytest.mark.needs(Promise.PROCESSES)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.faults import GARBAGE, HANG, REFUSE, Fault, FaultBackend, answer, drip, reset, truncated
 from tests.support.servers import WORKER, Gateway
+from tests.wire.scenarios.scale import SCALE
 
 from .support import ROUTES, breaker, of_service, reason
 
@@ -39,7 +40,7 @@ HARMLESS: dict[str, tuple[Fault, int]] = {
 }
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=SCALE.workers)
 def workers(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 

@@ -13,6 +13,7 @@ import pytest
 from tests.support.faults import HANG, OK, REFUSE, Fault, FaultBackend, Seen, Stage, answer, reset, truncated
 from tests.support.process import Reply
 from tests.support.servers import WORKER, Gateway
+from tests.wire.scenarios.scale import SCALE
 
 from .support import ROUTES, instances, reason
 
@@ -32,7 +33,7 @@ RETRIED: dict[str, Fault] = {
 }
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=SCALE.workers)
 def workers(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 

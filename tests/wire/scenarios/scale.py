@@ -13,7 +13,7 @@ class Scale:
     """Durations in seconds, sizes in bytes. seconds: of a load whose length nothing else decides. reload_rate: requests
     a second during reloads; None: as many as go, so that the new workers start on a machine without an idle moment.
     share_rates: the same, of loads through nginx; with None the shares depend on what else runs on each CPU.
-    outages: settings and workers. storms: workers."""
+    outages: settings and workers. storms, workers: numbers of workers."""
 
     seconds: float
     reload_every: float
@@ -24,6 +24,7 @@ class Scale:
     share_rates: tuple[float | None, ...]
     outages: tuple[tuple[str, int], ...]
     storms: tuple[int, ...]
+    workers: tuple[int, ...]
 
 
 SHORT = Scale(
@@ -36,6 +37,7 @@ SHORT = Scale(
     share_rates=(2000,),
     outages=(("defaults", 2), ("passive", 4)),
     storms=(4,),
+    workers=(4,),
 )
 FULL = Scale(
     seconds=15.0,
@@ -47,5 +49,6 @@ FULL = Scale(
     share_rates=(2000, None),
     outages=(("defaults", 2), ("defaults", 4), ("passive", 2), ("passive", 4)),
     storms=(2, 4),
+    workers=(2, 4),
 )
 SCALE = FULL if os.environ.get("SCENARIOS") == "full" else SHORT

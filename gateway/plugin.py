@@ -27,6 +27,11 @@ def load(package: ModuleType, kind: str) -> ModuleType:
     return importlib.import_module(f"{package.__name__}.{kind}")
 
 
+def load_all(package: ModuleType) -> dict[str, ModuleType]:
+    """Every kind's module, by name."""
+    return {kind: importlib.import_module(f"{package.__name__}.{kind}") for kind in kinds(package)}
+
+
 def resolve(reference: str, folder: Path | None = None) -> Callable[..., Any]:
     """The callable that `module:function` names, its module imported. LookupError tells why there is none.
 

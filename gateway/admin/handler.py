@@ -7,6 +7,7 @@ body what it should be. Only then the call runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from urllib.parse import unquote
 
 from gateway.config.model import Admin as Settings
@@ -106,12 +107,12 @@ class Admin:
 
 
 def _openapi_call(calls: Sequence[Call]) -> Call:
-    """GET /openapi.json describes the calls, and itself."""
+    """GET /openapi.json describes the calls, and itself. The description is made when somebody asks for it."""
     call = Call(
-        method="GET", path="/openapi.json", run=lambda api, request: described, answer=OPENAPI,
+        method="GET", path="/openapi.json", run=lambda api, request: described(), answer=OPENAPI,
         summary="This description of the admin API.",
     )  # fmt: skip
-    described = document(describe([*calls, call]))
+    described = cache(lambda: document(describe([*calls, call])))
     return call
 
 

@@ -6,6 +6,7 @@ module nor waits for one that hangs, handles signals while a large file is parse
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import pickle
@@ -75,6 +76,7 @@ class Examination:
         """Never returns."""
         status = 1
         try:
+            gc.freeze()  # a collection that walked what the master made would copy all of that memory
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
             for number in (

@@ -29,6 +29,7 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     """In the worker, first thing: signals that concern it, and what it is to do."""
+    gc.freeze()  # a collection that walked what the master made would copy all of that memory
     for number in _ENDS:
         signal.signal(number, signal.SIG_DFL)  # it has nothing yet that it could lose
     for number in (*_MASTER_ONLY, signal.SIGUSR1, signal.SIGWINCH):

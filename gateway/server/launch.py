@@ -24,6 +24,7 @@ from gateway.server import hooks, listeners, logger, shared
 from gateway.server import settings as gunicorn_settings
 from gateway.server.examination import Examination, Outcome
 from gateway.server.master import GatewayArbiter
+from gateway.server.preload import preload
 from gateway.server.roster import Generation, Roster
 from gateway.state.engines import StateError
 
@@ -33,6 +34,7 @@ EX_FAILURE: Final = 1
 def settings() -> dict[str, Any]:
     """gunicorn's settings by the configuration file. Invalid: every error on stderr, and the process exits with 78."""
     hang_ups = HangUps()
+    preload()
     path = gunicorn_settings.config_path()
     outcome = Examination(str(path), partial(_examined, path, None)).run()
     if outcome.config is None:

@@ -21,7 +21,7 @@ class Balancing:
     def __init__(self, engine: Engine, loads: Loads) -> None:
         self._engine = engine
         self._loads = loads
-        self._kinds = {name: plugin.load(balancers, name) for name in plugin.kinds(balancers)}
+        self._kinds = plugin.load_all(balancers)
 
     def of(self, view: ServiceView, kind: str, part: str = "") -> Balancer:
         """A balancer of this kind for the service, or for a part of its instances. KeyError: there is no such kind."""

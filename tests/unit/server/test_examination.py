@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -100,3 +101,9 @@ def test_it_ends_by_itself_when_nobody_looks_after_it():
     examination.start()
     _, status = os.waitpid(examination.pid, 0)
     assert "SIGALRM" in told(examination.finish(status))
+
+
+def test_what_the_master_made_is_not_collected_again():
+    """A walk over it would copy its memory, and take longer than most examinations."""
+    outcome = Examination(FILE, lambda: Outcome(problems=[Problem(file=FILE, why=str(gc.get_freeze_count()))])).run()
+    assert int(told(outcome)) > 10_000

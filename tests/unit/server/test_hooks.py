@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gc
 import os
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,3 +72,22 @@ def test_workers_of_a_generation_are_spread_over_the_cpus():
     plans = Crew(Config(server=Server(pin_cpus=True))).plans
     assert len({plan.cpu for plan in plans}) == 2
     assert [plan.cpu for plan in Crew(Config(server=Server(pin_cpus=False))).plans] == [None, None]
+
+
+def test_a_worker_does_not_collect_again_what_the_master_made():
+    """A walk over it would copy its memory, and take longer than the rest of the start."""
+    crew = Crew(Config())
+    worker = SimpleNamespace(post=crew.posts[0])
+    server = SimpleNamespace(shared=Shared(crew.page, HANDOVER), path=Path("gateway.yaml"))
+    result = os.memfd_create("frozen")
+    pid = os.fork()
+    if not pid:
+        try:
+            hooks.post_fork(server, worker)
+            os.write(result, str(gc.get_freeze_count()).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    frozen = os.pread(result, 100, 0)
+    os.close(result)
+    assert int(frozen) > 10_000

@@ -101,13 +101,14 @@ class Peers:
         port = free_port()
         return self._nginx("nginx", PROXY.format(port=port, backend=self.backend), port)
 
-    def go(self) -> Process:
+    def go(self, **environment: str) -> Process:
         binary = self._folder / "goproxy"
         source = HERE / "peers" / "proxy.go"
         cache = {"GOCACHE": str(self._folder / "gocache"), "HOME": str(self._folder)}
         subprocess.run(["go", "build", "-o", str(binary), str(source)], check=True, env={**os.environ, **cache})
         port = free_port()
-        return self._start("go", [str(binary), f"127.0.0.1:{port}", f"http://127.0.0.1:{self.backend}"], port)
+        command = [str(binary), f"127.0.0.1:{port}", f"http://127.0.0.1:{self.backend}"]
+        return self._start("go", command, port, **environment)
 
     def aiohttp(self) -> Process:
         port = free_port()
@@ -150,6 +151,7 @@ ROWS: dict[str, tuple[str, Callable[[Peers], Process]]] = {
     "direct": ("direct to the backend", Peers.direct),
     "nginx": ("nginx proxy_pass", Peers.nginx),
     "go": ("Go httputil.ReverseProxy", Peers.go),
+    "go1": ("Go httputil.ReverseProxy, GOMAXPROCS=1", lambda peers: peers.go(GOMAXPROCS="1")),
     "gateway": ("the gateway, 1 worker", Peers.gateway),
     "workers": ("the gateway, 2 workers", lambda peers: peers.gateway(workers=2)),
     "instances": ("the gateway, 1 worker, 1,000 instances", lambda peers: peers.gateway(instances=1000)),

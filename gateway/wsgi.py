@@ -11,6 +11,8 @@ from typing import Any
 
 from .build import Gateway, build
 from .config.model import Config
+from .edge.ids import RequestIds
+from .edge.problems import problem
 from .errors import Draining, Refusal
 from .exchange import Answer, Plane
 from .state.control import Runtime
@@ -38,7 +40,7 @@ class Application:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         gateway = self._gateway
-        answer = _unready() if gateway is None else gateway.serve(environ)
+        answer = _unready(environ["REQUEST_METHOD"]) if gateway is None else gateway.serve(environ)
         status = answer.status
         phrase = answer.phrase
         start_response(
@@ -49,12 +51,11 @@ class Application:
     def refused(self, refusal: Refusal, plane: Plane, peer: str, head: bytes) -> Answer:
         """The answer to a request that the server refuses itself, with its record. head: what arrived of it."""
         gateway = self._gateway
-        return _unready() if gateway is None else gateway.refused(refusal, plane, peer, head)
+        return _unready("") if gateway is None else gateway.refused(refusal, plane, peer, head)
 
 
-def _unready() -> Answer:
-    refusal = Draining()
-    return Answer(refusal.status, [("Content-Length", "0"), ("Retry-After", "1")], [b""], refusal=refusal)
+def _unready(method: str) -> Answer:
+    return problem(Draining("This worker does not serve, yet or any more.", retry_after=1), RequestIds().make(), method)
 
 
 app = Application()

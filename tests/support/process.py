@@ -152,7 +152,9 @@ class GatewayProcess:
 
     @property
     def readyz(self) -> dict[str, Any]:
-        return dict(request(self.internal_port, "GET", "/readyz").json())
+        reply = request(self.internal_port, "GET", "/readyz")
+        assert b'"last_reload"' in reply.body, reply
+        return dict(reply.json())
 
     @property
     def generation(self) -> int:

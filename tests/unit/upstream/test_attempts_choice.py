@@ -145,7 +145,8 @@ def test_a_half_open_preferred_instance_that_takes_no_more_sends_requests_to_the
     assert breaker is not None
     while breaker.allow() is not None:
         pass
-    assert set(reach(world, canary, 4)) == {"b", "c"}
+    # Drawn by lot each time.
+    assert set(reach(world, canary, 40)) == {"b", "c"}
 
 
 def test_a_route_has_a_balancer_of_its_own() -> None:

@@ -1,24 +1,27 @@
 """The behaviour suite: the whole gateway as a black box, each test against every server that promises what it shows.
 
 A test module makes its gateway of the fixture `server`; `needs(Promise.…)` on a test or module leaves out the servers
-that do not promise it (tests/support/servers.py says why).
+that do not promise it (tests/support/servers.py says why). `worker_alone` is for what takes seconds and is no server's
+business, such as the rhythm of probes.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from tests.support.servers import SERVERS, Server
+from tests.support.servers import SERVERS, WORKER, Server
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*promises): only servers that promise this; see tests/support/servers.py")
+    config.addinivalue_line("markers", "worker_alone: only our own worker serves it, to save time")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server" in metafunc.fixturenames:
         needed = [promise for mark in metafunc.definition.iter_markers("needs") for promise in mark.args]
-        able = [server for server in SERVERS if server.promises(*needed)]
+        alone = metafunc.definition.get_closest_marker("worker_alone")
+        able = [server for server in ((WORKER,) if alone else SERVERS) if server.promises(*needed)]
         metafunc.parametrize("server", able, ids=repr, indirect=True, scope="module")
 
 

@@ -248,6 +248,7 @@ def test_after_open_for_a_few_probes_go_at_once(gateway: Gateway):
         assert {ask(gateway, "probed").status for _ in range(10)} == {200}
 
 
+@pytest.mark.worker_alone
 def test_one_failing_probe_opens_it_again(gateway: Gateway):
     script = Scripted()
     with FakeBackend(script) as backend:
@@ -274,6 +275,7 @@ def test_successful_probes_close_it_one_by_one(gateway: Gateway):
         assert [ask(gateway, "closes").status for _ in range(FAILURES + 1)] == [500] * FAILURES + [503]
 
 
+@pytest.mark.worker_alone
 def test_a_flood_of_requests_never_exceeds_the_probes(gateway: Gateway):
     """The backend stays dead: each time the breaker is half open, at most as many get through as may fail at once."""
     with FakeBackend(behaviours.answer(500)) as backend:

@@ -89,6 +89,7 @@ def gap_is_kept(times: list[float], longest: float) -> bool:
 
 
 # --- probing --------------------------------------------------------------------------------------------------------
+@pytest.mark.worker_alone
 def test_an_instance_is_probed_before_any_request_leaves_and_returns(server: Server, backend: Backend):
     with server.serve(config({"echo": probed(backend)})) as gateway:
         backend.wait_until(lambda: len(backend.probes) >= 2)
@@ -110,6 +111,7 @@ def test_an_instance_that_registers_later_is_probed_within_an_interval(server: S
         assert backend.probes[0] - began <= INTERVAL + SLACK
 
 
+@pytest.mark.worker_alone
 def test_a_tcp_probe_sees_a_listener_come_and_go(server: Server):
     with ExitStack() as stack:
         backend = stack.enter_context(FakeBackend(behaviours.hang))
@@ -122,6 +124,7 @@ def test_a_tcp_probe_sees_a_listener_come_and_go(server: Server):
         becomes(gateway, "up")
 
 
+@pytest.mark.worker_alone
 def test_instances_that_hang_do_not_delay_the_others(server: Server, backend: Backend):
     with ExitStack() as stack:
         hung = [stack.enter_context(FakeBackend(behaviours.hang)) for _ in range(8)]
@@ -135,7 +138,7 @@ def test_instances_that_hang_do_not_delay_the_others(server: Server, backend: Ba
 
 
 # --- one prober -----------------------------------------------------------------------------------------------------
-@pytest.mark.needs(Promise.PROCESSES)
+@pytest.mark.worker_alone
 def test_one_worker_probes_for_all(server: Server, backend: Backend):
     with server.serve(config({"echo": probed(backend)}), workers=4):
         backend.wait_until(lambda: backend.probes)
@@ -145,7 +148,7 @@ def test_one_worker_probes_for_all(server: Server, backend: Backend):
         assert (seen[7] - seen[0]) / 7 > INTERVAL * 0.85
 
 
-@pytest.mark.needs(Promise.PROCESSES)
+@pytest.mark.worker_alone
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_when_the_probing_worker_dies_or_hangs_another_goes_on_within_two_intervals(
     server: Server, backend: Backend, how: signal.Signals
@@ -165,7 +168,7 @@ def test_when_the_probing_worker_dies_or_hangs_another_goes_on_within_two_interv
         assert gap_is_kept(backend.probes, 2 * INTERVAL + SLACK)
 
 
-@pytest.mark.needs(Promise.PROCESSES)
+@pytest.mark.worker_alone
 def test_a_reload_keeps_health_and_probes_with_its_own_settings(server: Server, backend: Backend):
     with server.serve(config({"echo": probed(backend)}), workers=2) as gateway:
         backend.well = False
@@ -180,7 +183,7 @@ def test_a_reload_keeps_health_and_probes_with_its_own_settings(server: Server, 
         assert len(backend.probes) == count
 
 
-@pytest.mark.needs(Promise.PROCESSES)
+@pytest.mark.worker_alone
 def test_an_instance_at_another_address_starts_fresh(server: Server, backend: Backend):
     with server.serve(config({"echo": probed(backend)}), workers=2) as gateway, Backend() as other:
         backend.well = False

@@ -49,6 +49,7 @@ from .state.health import Healths
 from .state.inflight import InFlight
 from .state.operations.level import LIFT
 from .state.operations.sequence import NEXT
+from .state.orders import Orders
 from .state.registry import Instance, Registry
 from .state.tripping import Deregistration
 from .telemetry import logs
@@ -129,6 +130,7 @@ def build(config: Config, runtime: Runtime) -> Gateway:
             registry=registry,
             breakers=shared.breakers,
             healths=shared.healths,
+            orders=shared.orders,
             inflight=shared.inflight,
             budgets=shared.budgets,
             clock=clock,
@@ -197,16 +199,19 @@ def _stores(config: Config, runtime: Runtime, clock: Clock) -> stores.Stores:
     breakers = Breakers(engine, clock, peers=peers)
     healths = Healths(engine, clock)
     inflight = InFlight(engine)
+    orders = Orders(engine, healths, breakers)
 
     def gone(key: str) -> None:
         breakers.forget(key)
         healths.forget(key)
         inflight.forget(key)
+        orders.forget(key)
         engine.record(LIFT, f"level/{key}").drop()
 
     registry = Registry(engine, clock, config.services, config.defaults, gone=gone)
     breakers.subscribe(Deregistration(registry))
-    stores.current = stores.Stores(engine, registry, breakers, healths, inflight, RetryBudgets(engine))
+    orders.restore(registry.everything())
+    stores.current = stores.Stores(engine, registry, breakers, healths, inflight, RetryBudgets(engine), orders)
     return stores.current
 
 

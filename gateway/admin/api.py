@@ -12,6 +12,7 @@ from gateway.state.breakers import Breakers
 from gateway.state.budgets import RetryBudgets
 from gateway.state.health import Healths
 from gateway.state.inflight import InFlight
+from gateway.state.orders import Orders
 from gateway.state.registry import Registry
 from gateway.telemetry.metrics import RequestMetrics
 
@@ -42,6 +43,7 @@ class Api:
     registry: Registry
     breakers: Breakers
     healths: Healths
+    orders: Orders
     inflight: InFlight
     budgets: RetryBudgets
     clock: Clock

@@ -34,4 +34,5 @@ def _steer(api: Api, request: Request, action: Action) -> Reply:
     health.steer(action)
     after = health.mark(now).mode
     audit(request, f"instance.{action}", service=view.name, instance=instance.id, before=before, after=after)
+    api.orders.keep(instance)
     return document(instance_document(api, view, instance, now))

@@ -70,7 +70,7 @@ CALLS: tuple[Call, ...] = (
     *(
         Call(
             method="POST", path=f"/api/v1/services/{{service}}/instances/{{id}}/{action}", run=run, summary=summary,
-            answer=schemas.INSTANCE, refusals=(NotFound, StoreFull),
+            answer=schemas.INSTANCE, refusals=(NotFound, StoreFull, StoreUnavailable),
         )
         for action, run, summary in (
             ("drain", instances.drain, "No requests but those of sessions that stick to it; `remaining` are left."),
@@ -91,7 +91,7 @@ CALLS: tuple[Call, ...] = (
         method="POST", path="/api/v1/breakers/{service}/{instance}", run=steering.steer_breaker, answer=schemas.BREAKER,
         summary="Hold a circuit breaker open or closed, switch it off, or reset it to closed with nothing counted.",
         body=schemas.BREAKER_ACTION,
-        refusals=(InvalidBody, WrongContentType, BodyTooLarge, NotFound, StoreFull),
+        refusals=(InvalidBody, WrongContentType, BodyTooLarge, NotFound, StoreFull, StoreUnavailable),
     ),
     Call(
         method="GET", path="/api/v1/routes", run=views.routes, answer=schemas.ROUTES,

@@ -23,6 +23,7 @@ def steer_breaker(api: Api, request: Request) -> Reply:
     audit(
         request, f"breaker.{action}", service=instance.service, instance=instance.id, before=before, after=status.state
     )
+    api.orders.keep(instance)
     return document(views.breaker_document(api, instance, status))
 
 

@@ -131,6 +131,12 @@ class Registry:
         with self._lock:
             return self._refresh()
 
+    def everything(self) -> list[Instance]:
+        """All instances, with those of the configuration whose place registered ones take at present."""
+        found = {one.key: one for instances in self._static.values() for one in instances}
+        found.update((one.key, one) for view in self.snapshot().services.values() for one in view.instances)
+        return list(found.values())
+
     def keys(self, service: str) -> list[str]:
         """The keys of a service's instances; none when there is no such service."""
         view = self.snapshot().services.get(service)
@@ -178,8 +184,7 @@ class Registry:
         """Tell `gone` about the instances that ended since the last sweep (a lease that was not renewed, a call that
         another worker answered); how many. The first sweep only takes stock. An instance of the configuration does not
         end while registered ones take its place."""
-        keys = {one.key for view in self.snapshot().services.values() for one in view.instances}
-        keys.update(one.key for instances in self._static.values() for one in instances)
+        keys = {one.key for one in self.everything()}
         with self._lock:
             ended = self._known - keys
             self._known = keys

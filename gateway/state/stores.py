@@ -9,6 +9,7 @@ from .budgets import RetryBudgets
 from .engines import Engine
 from .health import Healths
 from .inflight import InFlight
+from .orders import Orders
 from .registry import Registry
 
 
@@ -22,6 +23,7 @@ class Stores:
     healths: Healths
     inflight: InFlight
     budgets: RetryBudgets
+    orders: Orders
 
 
 current: Stores | None = None

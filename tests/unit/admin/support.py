@@ -20,6 +20,7 @@ from gateway.state.budgets import RetryBudgets
 from gateway.state.engines.memory import MemoryEngine
 from gateway.state.health import Healths
 from gateway.state.inflight import InFlight
+from gateway.state.orders import Orders
 from gateway.state.registry import Registry
 from gateway.telemetry.metrics import RequestMetrics
 
@@ -51,6 +52,7 @@ class Site:
             registry=self.registry,
             breakers=self.breakers,
             healths=self.healths,
+            orders=Orders(engine, self.healths, self.breakers),
             inflight=self.inflight,
             budgets=RetryBudgets(engine),
             clock=self.clock,

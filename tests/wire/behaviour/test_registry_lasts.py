@@ -117,6 +117,32 @@ def test_a_registration_outlives_the_gateway(
         assert gateway.get("/s/").json()["backend"] == "a"
 
 
+def test_what_an_operator_ordered_outlives_the_gateway(
+    server: Server, backends: dict[str, FakeBackend], tmp_path: Path
+):
+    with server.serve(CONFIG, folder=tmp_path) as gateway:
+        for name in ("one", "two", "three"):
+            assert gateway.register("s", name, backends["a" if name == "three" else "b"].url).status == 204
+        assert gateway.call("POST", "/api/v1/services/s/instances/one/drain", {}).status == 200
+        assert gateway.call("POST", "/api/v1/breakers/s/two", {"action": "force_open"}).status == 200
+        os.killpg(gateway.pid, signal.SIGKILL)
+        gateway.wait_exit()
+    with server.serve(CONFIG, folder=tmp_path) as gateway:
+        assert [found for wire in range(8) for found in served(gateway, "/s/")] == ["a"] * 8
+        assert states(gateway) == {"one": "draining", "two": "open", "three": "up"}
+        assert gateway.call("POST", "/api/v1/services/s/instances/one/undrain", {}).status == 200
+        assert gateway.call("POST", "/api/v1/breakers/s/two", {"action": "reset"}).status == 200
+        assert served(gateway, "/s/") == {"a", "b"}
+        gateway.signal(signal.SIGTERM)
+        gateway.wait_exit()
+    with server.serve(CONFIG, folder=tmp_path) as gateway:
+        assert states(gateway) == {"one": "up", "two": "up", "three": "up"}
+
+
+def states(gateway: Gateway) -> dict[str, str]:
+    return {one["id"]: one["state"] for one in gateway.call("GET", "/api/v1/services/s").json()["instances"]}
+
+
 def served(gateway: Gateway, target: str) -> set[Any]:
     return {gateway.get(target).json().get("backend") for _ in range(8)}
 

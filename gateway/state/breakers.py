@@ -24,6 +24,7 @@ from .calls import Calls
 from .ejections import Ejections
 from .engines import Engine, Record
 from .judging import Identified, Judge, looks_at_shares, window_of
+from .leases import Leases
 from .listening import tell
 from .operations import State, outcomes
 from .operations import breaker as machine
@@ -70,6 +71,7 @@ class Breakers:
         self._counters = engine.counters("calls", held=False)
         self._clock = clock
         self._ejections = Ejections(engine, peers, pause)
+        self._leases = Leases(engine)
         self._listeners = tuple(listeners)
 
     def of(self, instance: Identified, settings: Settings | None, request_timeout: float = 30.0) -> Breaker | None:
@@ -82,7 +84,7 @@ class Breakers:
         record = self._engine.record(machine.ALLOW, instance.key)
         calls = self._calls_of(instance, settings, request_timeout) if looks_at_shares(settings) else None
         judge = Judge(record, calls, instance, settings, request_timeout, self._ejections, self._clock, self._tell)
-        return Breaker(record, judge, instance, settings)
+        return Breaker(record, judge, instance, settings, self._leases, self._clock)
 
     def _calls_of(self, instance: Identified, settings: Settings, request_timeout: float) -> Calls:
         """Raises StoreFull: there is no room to count them."""
@@ -103,6 +105,7 @@ class Breakers:
             self._engine.record(machine.FORGET, key).apply(machine.FORGET)
         self._engine.record(outcomes.ADD, key).drop()
         self._counters.release(key)
+        self._leases.forget(key)
 
     def _tell(self, event: Event) -> None:
         tell(self._listeners, event)
@@ -111,13 +114,20 @@ class Breakers:
 class Breaker:
     """A handle on one instance's breaker. Safe in every thread: its fields that change are replaced whole."""
 
-    __slots__ = ("_clean", "_good", "_judge", "_kind", "_limits", "_stamp", "instance", "record", "settings")
+    __slots__ = (
+        "_clean", "_clock", "_good", "_judge", "_kind", "_leases", "_limits", "_stamp", "instance", "record",
+        "settings",
+    )  # fmt: skip
 
-    def __init__(self, record: Record, judge: Judge, instance: Identified, settings: Settings) -> None:
+    def __init__(  # noqa: PLR0917
+        self, record: Record, judge: Judge, instance: Identified, settings: Settings, leases: Leases, clock: Clock
+    ) -> None:
         self.record = record
         self.instance = instance
         self.settings = settings
         self._judge = judge
+        self._leases = leases
+        self._clock = clock
         self._good = None if judge.calls is None else judge.calls.good
         self._limits = judge.limits
         self._kind = SharePermit if judge.calls is not None else WindowPermit if judge.limits.window else Permit
@@ -132,14 +142,26 @@ class Breaker:
         state = self.record.read()
         if state[0] in machine.PASSING:
             return self._passing(stamp, state)
-        admission = self.record.apply(machine.ALLOW, self._limits, lease)
+        permit = self._ask(lease)
+        if permit is None and self._leases.reclaim(self.instance.key, self.record, self._clock.monotonic()):
+            permit = self._ask(lease)
+        return permit
+
+    def _ask(self, lease: float) -> Permit | None:
+        held = self._leases.hold(self.instance.key)
+        admission = None
+        try:
+            admission = self.record.apply(machine.ALLOW, self._limits, lease)
+        finally:
+            if admission is None or not admission.admitted or admission.slot < 0:
+                self._leases.let_go(held)
         if admission.changed:
             self._judge.half_open()
         if not admission.admitted:
             return None
         if admission.slot < 0:  # it closed in between
             return (self._kind if admission.phase == machine.CLOSED else FreePermit)(self, None, admission.generation)
-        return Probe(self, admission)
+        return Probe(self, admission, held)
 
     def open_until(self, now: float) -> float:
         """The monotonic time until which nothing may go (forced open: inf), which is when it will be half open.
@@ -178,6 +200,13 @@ class Breaker:
         """What `done` comes down to when there is something to write."""
         if not self._judge.report(permit.generation, ok, slot, deadline):
             self._outdated()
+
+    def give_back(self, probe: Probe, ok: bool | None, slot: int, deadline: float, held: int | None) -> None:
+        """A probe's end."""
+        try:
+            self.report(probe, ok, slot, deadline)
+        finally:
+            self._leases.let_go(held)
 
     def count(self, permit: Permit, ok: bool, seconds: float | None) -> None:
         """What `done` comes down to when each call counts."""

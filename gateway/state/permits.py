@@ -74,14 +74,15 @@ class FreePermit(Permit):
 class Probe(Permit):
     """Leave to send one probe to a half-open instance: a lease, which `done` gives back. Owned by one request."""
 
-    __slots__ = ("_deadline", "_slot")
+    __slots__ = ("_deadline", "_held", "_slot")
 
     is_probe = True
 
-    def __init__(self, breaker: Breaker, admission: Admission) -> None:
+    def __init__(self, breaker: Breaker, admission: Admission, held: int | None) -> None:
         super().__init__(breaker, None, admission.generation)
+        self._held = held
         self._slot = admission.slot
         self._deadline = admission.until
 
     def done(self, ok: bool | None, seconds: float | None = None) -> None:
-        self.breaker.report(self, ok, self._slot, self._deadline)
+        self.breaker.give_back(self, ok, self._slot, self._deadline, self._held)

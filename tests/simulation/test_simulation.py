@@ -16,6 +16,7 @@ import pytest
 from gateway import plugin
 from gateway.config.built import row_of
 from gateway.state.breakers import Breaker, Permit, Probe
+from gateway.state.leases import Leases
 from gateway.upstream import balancers, reporting
 from tests.simulation import schedule
 from tests.simulation.schedule import Schedule
@@ -86,11 +87,20 @@ def found(tasks: Tasks, what: str, seeds: int = 200) -> None:
 
 def test_it_finds_a_probe_that_is_not_given_back(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that leaves keeps its place as a probe, without end."""
-    allow, done = Breaker.allow, Probe.done
+    done = Probe.done
+    monkeypatch.setattr(Probe, "done", lambda self, ok, *rest: None if ok is None else done(self, ok, *rest))
+    found(tasks, "probes is left at")
+
+
+def test_it_finds_a_lease_that_is_not_given_back(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that leaves is counted no more, but keeps its place, and nobody looks for places that nobody holds."""
+    allow, give_back = Breaker.allow, Breaker.give_back
     monkeypatch.setattr(Breaker, "allow", lambda self, lease: allow(self, 1e9 if lease == schedule.REQUEST else lease))
+    monkeypatch.setattr(Leases, "reclaim", lambda self, key, record, now: False)
     monkeypatch.setattr(
-        Probe, "done", lambda self, ok, *rest: None if ok is None and self._deadline > 1e9 else done(self, ok, *rest)
-    )
+        Breaker, "give_back",
+        lambda self, probe, ok, slot, deadline, held: give_back(self, probe, ok, slot, deadline + (ok is None), held),
+    )  # fmt: skip
     found(tasks, "places are free at")
 
 

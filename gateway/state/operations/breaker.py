@@ -16,6 +16,7 @@ requests go as probes, and what becomes of them decides. An operator may hold it
     open         asked from then on                     half open (this is the first probe)    + 1
     half open    asked, fewer than `probes` leased      half open (a probe is leased)
     half open    asked, otherwise                       half open (refused)
+    half open    reclaimed                              half open (fewer are leased)
     half open    success, count < `probes`              half open, count + 1
     half open    success, count >= `probes`             closed                                 + 1
     half open    failure                                open, reopenings + 1                   + 1
@@ -39,8 +40,8 @@ arrives late, from before a transition, therefore says nothing about the present
 open and half open cannot close or open anything (as in sony/gobreaker).
 
 Leases. A probe is a lease with a deadline. A worker that dies with a probe in flight never reports; its place is free
-again at the deadline. A probe that outlives its lease still counts when it reports within its generation: what it saw
-is true, only its place has been given on.
+again when it is found that nobody holds it (`leases.py`), or else at the deadline. A probe that outlives its lease
+still counts when it reports within its generation: what it saw is true, only its place has been given on.
 
 Times are the engine's monotonic seconds. Settings are arguments and not part of the record, so a reload that changes
 them applies to the state that is kept: a shorter `open_for` ends a phase that has begun under a longer one.
@@ -192,6 +193,25 @@ def report(  # noqa: PLR0917 - an operation's arguments are positional
     return Decision(kept, Outcome(HALF_OPEN, False, failures, True))
 
 
+def leased(state: State, now: float) -> int:
+    """How many probes of a half-open one are leased."""
+    return sum([deadline > now for deadline in state[8:]])
+
+
+def reclaim(state: State, now: float, seen: State, count: int) -> Decision[bool]:
+    """Free so many leases, if it is still half open as it was `seen`; deadlines tell leases apart.
+
+    Which ones does not matter: a living probe that loses its place to a dead one's still counts, and the places taken
+    are as many as there are probes.
+    """
+    if state != seen or state[0] != HALF_OPEN:
+        return Decision(None, False)
+    places = list(state[8:])
+    for _, at in sorted((deadline, at) for at, deadline in enumerate(places) if deadline > now)[:count]:
+        places[at] = 0.0
+    return Decision((*state[:8], *places), True)
+
+
 def trip(state: State, now: float, generation: int, cause: int) -> Decision[Outcome]:
     """Open it, if it is still as it was in that generation. cause: one of CAUSES, by index."""
     phase, current, failures, *_ = state
@@ -265,6 +285,7 @@ def _lifetime(state: State) -> float:
 TOPIC = "registry"
 ALLOW = Operation("breaker.allow", LAYOUT, INITIAL, allow, _lifetime, TOPIC)
 REPORT = Operation("breaker.report", LAYOUT, INITIAL, report, _lifetime, TOPIC)
+RECLAIM = Operation("breaker.reclaim", LAYOUT, INITIAL, reclaim, _lifetime, TOPIC)
 TRIP = Operation("breaker.trip", LAYOUT, INITIAL, trip, _lifetime, TOPIC)
 STEER = Operation("breaker.steer", LAYOUT, INITIAL, steer, _lifetime, TOPIC)
 FORGET = Operation("breaker.forget", LAYOUT, INITIAL, forget, _lifetime, TOPIC)

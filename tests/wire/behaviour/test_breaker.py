@@ -27,7 +27,7 @@ def gateway(server: Server) -> Iterator[Gateway]:
     """Services without instances: each test registers its own at a service that no other uses."""
     breakers: list[tuple[str, Any]] = [
         ("fails refused reset slow pair client partly at-once counted hup broken", {}),
-        ("probed reopens closes flood", {"open_for": f"{OPEN_FOR}s"}),
+        ("probed reopens closes flood orphans", {"open_for": f"{OPEN_FOR}s"}),
         ("moves leaves", {"failures": 1}),
         ("narrow", {"failure_on": ["connect"]}),
         ("none", None),
@@ -285,6 +285,25 @@ def test_a_flood_of_requests_never_exceeds_the_probes(gateway: Gateway):
         at_once(8, lambda _: [ask(gateway, "flood") for _ in iter(lambda: time.monotonic() < until, False)], threads=8)
         probes = len(backend.requests) - FAILURES
         assert 1 <= probes <= PROBES * int((time.monotonic() - began) / OPEN_FOR)
+
+
+@pytest.mark.needs(Promise.PROCESSES)
+def test_probes_of_workers_that_die_do_not_keep_others_away(gateway: Gateway):
+    """Long before the timeouts of the requests that died with them."""
+    script = Scripted()
+    with FakeBackend(script) as backend, ThreadPoolExecutor(PROBES) as pool:
+        opened(gateway, "orphans", backend)
+        probed(gateway, "orphans")
+        script.gate.clear()
+        script.status = 200
+        cut = [pool.submit(ask, gateway, "orphans") for _ in range(PROBES)]
+        eventually(lambda: len(backend.requests) == FAILURES + PROBES, what="the probes are at the backend")
+        gateway.kill_workers()
+        died = time.monotonic()
+        assert all(one.exception() is not None for one in cut)
+        script.gate.set()
+        eventually(lambda: ask(gateway, "orphans").status == 200, what="a probe")
+        assert time.monotonic() - died < 3.0
 
 
 # --- what lasts -----------------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from .connection import Connection
 
-_SURE = 0.25  # seconds idle after which a connection is looked at before it is used
 _FRESH = 1.0  # seconds idle beyond which nothing is sent that must not be sent twice
 
 
@@ -31,6 +30,8 @@ class Pool:
     def take(self, now: float, max_idle: float, repeatable: bool) -> Connection | None:
         """An idle connection that the instance has not ended; None when there is none.
 
+        Each is looked at first: what a backend sends unasked (a 408 for the request that did not come, an answer too
+        many) would be taken for the answer to the request that is about to be sent, by another client.
         repeatable: should the connection turn out to be stale, the request may be sent again.
         """
         idle = self._idle
@@ -44,7 +45,7 @@ class Pool:
                 if not repeatable and unused > _FRESH:
                     idle.append(connection)  # those below are older still
                     return None
-                if (repeatable and unused <= _SURE) or not connection.is_stale():
+                if not connection.is_stale():
                     return connection
             self.discard(connection)
         return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from gateway.forward.pool import Pool
 
 
@@ -42,18 +44,13 @@ def test_the_connection_used_last_is_taken_first():
     assert pool.take(100.0, 60, True) is None
 
 
-def test_a_connection_just_used_is_taken_unseen_for_what_may_be_sent_twice():
+@pytest.mark.parametrize("repeatable", [True, False])
+@pytest.mark.parametrize("now", [100.0, 100.9])
+def test_a_connection_is_looked_at_before_it_is_used(now, repeatable):
     connection = Idle()
-    assert filled(connection).take(100.2, 60, True) is connection
-    assert connection.looked_at == 0
+    assert filled(connection).take(now, 60, repeatable) is connection
+    assert connection.looked_at == 1
     assert connection.reused
-
-
-def test_any_other_is_looked_at_first():
-    for now, repeatable in ((100.3, True), (100.0, False)):
-        connection = Idle()
-        assert filled(connection).take(now, 60, repeatable) is connection
-        assert connection.looked_at == 1
 
 
 def test_stale_connections_are_closed_and_the_next_is_taken():

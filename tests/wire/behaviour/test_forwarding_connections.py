@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -93,6 +95,36 @@ def test_a_stale_connection_is_replaced_without_the_client_noticing(
     for _ in range(20):
         assert gateway.request(method, "/", body=b"x" if method == "PUT" else None).status == 200
     assert len(backend.requests) == 20
+
+
+@pytest.mark.parametrize(
+    "unasked",
+    [
+        b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbad",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad",
+        b"more than the length told",
+    ],
+    ids=["408", "200", "excess"],
+)
+def test_what_a_backend_sends_unasked_is_nobodys_answer(gateway: Gateway, answering: Switched, unasked: bytes):
+    sent = threading.Event()
+
+    def behaviour(call: Call) -> None:
+        call.request()
+        call.answer(200, (), b"good")
+        call.pause(0.02)  # behind the answer, when the connection is idle
+        with contextlib.suppress(OSError):
+            call.send(unasked)
+        sent.set()
+
+    answering.behaviour = behaviour
+    for pause in (0.01, 0.05, 0.3):
+        for _ in range(3):
+            sent.clear()
+            answer = gateway.get("/")
+            assert (answer.status, answer.body) == (200, b"good")
+            assert sent.wait(5)
+            time.sleep(pause)
 
 
 def test_connections_that_the_backend_drops_all_at_once_are_replaced(

@@ -104,7 +104,7 @@ def build(config: Config, runtime: Runtime) -> Gateway:
 
     rule = AddressRule(config.admin.register_networks, [bind for listed in binds.values() for bind in listed])
     resolver = Resolver()
-    sessions = Sessions(resolver, _address_rule(rule))
+    sessions = Sessions(resolver, _address_rule(rule), contexts=runtime.contexts)
     requests = RequestMetrics(engine.counters("metrics", held=False), config.metrics.max_label_values)
     after_routing: dict[str, Stage] = {
         "routing": _router(config, engine, registry),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from http.cookiejar import DefaultCookiePolicy
 
 import requests
@@ -38,15 +38,25 @@ class InstanceSession(requests.Session):
 
 
 class Sessions:
-    """The sessions of one worker. resolver must be started by whoever built it; `rule` is asked at each connect."""
+    """The sessions of one worker. resolver must be started by whoever built it; `rule` is asked at each connect.
 
-    def __init__(self, resolver: Lookup, rule: Rule, now: Callable[[], float] = time.monotonic) -> None:
+    contexts: those that are made already. Others are made when an instance needs them, by reading files.
+    """
+
+    def __init__(
+        self,
+        resolver: Lookup,
+        rule: Rule,
+        now: Callable[[], float] = time.monotonic,
+        contexts: Mapping[model.UpstreamTls, ssl.SSLContext] | None = None,
+    ) -> None:
         self._resolver = resolver
         self._rule = rule
         self._now = now
         self._lock = threading.Lock()  # guards adding to and removing from the two below; reading needs none
         self._sessions: dict[str, tuple[InstanceSession, model.Service]] = {}
         self._contexts: dict[model.UpstreamTls | None, ssl.SSLContext] = {}
+        self._contexts.update((contexts or {}).items())
 
     def of(self, instance: Instance, settings: model.Service) -> InstanceSession:
         """The session of an instance, prepared when it is asked for the first time.

@@ -8,8 +8,7 @@ import signal
 from typing import Any
 
 from gateway.config.model import Config
-from gateway.exchange import Plane
-from gateway.server import logger, pinning, tls
+from gateway.server import logger, pinning
 from gateway.server.http1 import HeadLimits
 from gateway.server.listeners import binds
 from gateway.server.plan import WorkerPlan
@@ -17,7 +16,6 @@ from gateway.server.roster import Post
 from gateway.server.shared import Shared
 from gateway.state.control import Runtime
 
-PLANES: tuple[Plane, ...] = ("external", "internal")
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _MASTER_ONLY = (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 
@@ -43,6 +41,7 @@ def post_fork(server: Any, worker: Any) -> None:
         generation=post.generation.number,
         segment_fd=server.shared.segment_fd,
         origin=server.path,
+        contexts=post.generation.contexts.upstream,
     )
     worker.plan = plan(post, server.shared, workers=post.generation.size)
 
@@ -89,11 +88,7 @@ def plan(post: Post, shared: Shared, *, workers: int) -> WorkerPlan:
         threads=server.threads,
         internal_threads=server.internal_threads,
         planes=dict(enumerate(plane for plane, _ in binds(config))),
-        tls={
-            plane: tls.server_context(listener.tls)
-            for plane in PLANES
-            if (listener := getattr(config.listeners, plane)) and listener.tls
-        },
+        tls=dict(post.generation.contexts.listeners),
         keepalive=server.keepalive,
         graceful_timeout=server.graceful_timeout,
         reload_drain=server.reload_drain,

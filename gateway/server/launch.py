@@ -20,7 +20,7 @@ import structlog
 from gateway.config.examine import EX_CONFIG, examine
 from gateway.config.model import Config, Listener
 from gateway.config.problems import ConfigErrors
-from gateway.server import hooks, listeners, logger, shared
+from gateway.server import hooks, listeners, logger, shared, tls
 from gateway.server import settings as gunicorn_settings
 from gateway.server.examination import Examination, Outcome
 from gateway.server.master import GatewayArbiter
@@ -92,9 +92,13 @@ class Launch:
             made = shared.prepare(self.config)
         except StateError as error:
             self._give_up(server, [str(error)], EX_FAILURE)
+        try:
+            contexts = tls.contexts(self.config)
+        except ValueError as error:  # a file changed since it was examined
+            self._give_up(server, [str(error)], EX_CONFIG)
         shared.raise_file_limit()
         now = time.monotonic()
-        first = Generation(1, self.config, server.cfg, server.num_workers, time.time())
+        first = Generation(1, self.config, server.cfg, server.num_workers, time.time(), contexts)
         keep = gunicorn_settings.overridden(server.cfg, self.ours)
         GatewayArbiter.adopt(
             server,

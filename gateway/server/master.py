@@ -23,7 +23,7 @@ from gunicorn.errors import HaltServer
 
 from gateway.config.model import Config
 from gateway.config.problems import Problem
-from gateway.server import logger
+from gateway.server import logger, tls
 from gateway.server.examination import Examination, Outcome
 from gateway.server.roster import STEADY, Generation, NoSlot, Post, Roster
 from gateway.server.shared import Shared
@@ -130,6 +130,10 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
             self._log.warning("configuration_warning", **logger.fields(one))
         try:
             cfg = self.tailor(self.roster.current.cfg, outcome.config)
+            contexts = tls.contexts(outcome.config)
+        except ValueError as error:  # a file changed since it was examined
+            self._refuse(str(error))
+            return
         except Exception as error:  # whatever it is: here it would end the master, and with it those that serve
             self._log.exception("reload_failed")
             self._refuse(f"gunicorn does not take its settings: {error}")
@@ -140,6 +144,7 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
             cfg=cfg,
             size=cfg.workers,
             accepted_at=time.time(),
+            contexts=contexts,
         )
         self._log.info("reload_accepted", generation=generation.number, workers=generation.size)
         self._make_way(self.roster.propose(generation, time.monotonic()))

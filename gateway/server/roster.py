@@ -9,10 +9,11 @@ serve. Decisions only: no process is forked, signalled or reaped here, and `now`
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.config.model import Config
+from gateway.server.tls import Contexts
 from gateway.state.control import SLOTS, Cell, ControlPage
 
 BOOT_LIMIT: Final = 60.0  # a worker that is not ready after so long is killed
@@ -29,13 +30,14 @@ class NoSlot(Exception):
 
 @dataclass(slots=True, eq=False)
 class Generation:
-    """One accepted load. cfg: gunicorn's settings for its workers. size: how many there are to be."""
+    """One accepted load. cfg: gunicorn's settings for its workers. size: how many there are to be. contexts: TLS."""
 
     number: int
     config: Config
     cfg: Any
     size: int
     accepted_at: float  # Unix seconds
+    contexts: Contexts = field(default_factory=Contexts)
     failures: int = 0  # workers that died young, in a row
     not_before: float = 0.0  # no fork before, after a failure
 

@@ -1,4 +1,4 @@
-"""TLS on the gateway's own listeners: the context, and connections that speak it.
+"""TLS on the gateway's own listeners, and connections that speak it; all contexts of a configuration.
 
 The handshake runs a step at a time through the group's epoll, so a client that stops in the middle of it holds no
 thread; it has the time that a request head has. TLS sockets use Python's timeouts where plain ones use SO_RCVTIMEO.
@@ -10,9 +10,14 @@ import contextlib
 import select
 import socket
 import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gateway.config.model import ListenerTls
+from gateway.config.model import Config, Listener, ListenerTls, UpstreamTls
+from gateway.errors import TlsFailed
+from gateway.exchange import Plane
+from gateway.forward.dial import tls_context
 from gateway.server.client import NOT_YET, PARK
 from gateway.server.connection import AGAIN, DONE, READABLE, Connection
 from gateway.server.service import Service
@@ -42,6 +47,30 @@ def server_context(settings: ListenerTls) -> ssl.SSLContext:
         raise ValueError(f"client_auth: {settings.client_auth} needs client_ca")
     context.verify_mode = _VERIFY[settings.client_auth]
     return context
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """All contexts of a configuration. The master makes them once for each generation and its workers inherit them:
+    one that takes a dead worker's place serves what was examined, whatever has become of the files since.
+
+    listeners: by plane. upstream: by the settings of the services that have them.
+    """
+
+    listeners: Mapping[Plane, ssl.SSLContext] = field(default_factory=dict)
+    upstream: Mapping[UpstreamTls, ssl.SSLContext] = field(default_factory=dict)
+
+
+def contexts(config: Config) -> Contexts:
+    """Read the files that the configuration names. ValueError says which one is wrong."""
+    listeners: dict[Plane, Listener | None] = {
+        "external": config.listeners.external, "internal": config.listeners.internal,
+    }  # fmt: skip
+    try:
+        upstream = {one.tls: tls_context(one.tls) for one in config.services.values() if one.tls is not None}
+    except TlsFailed as error:
+        raise ValueError(error.detail) from error
+    return Contexts({plane: server_context(one.tls) for plane, one in listeners.items() if one and one.tls}, upstream)
 
 
 def _why(error: OSError) -> str:

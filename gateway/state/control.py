@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import json
 import mmap
+import ssl
 import struct
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import compress
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.config.model import UpstreamTls
 from gateway.config.problems import Problem
 
 SLOTS: Final = 512
@@ -232,7 +234,8 @@ class Runtime:
 
     slot: the worker's number, 0 to SLOTS - 1, its own while it lives. generation: the accepted load that it serves.
     segment_fd: the shared memory of the node engine, None without a master or with another engine.
-    origin: the configuration file.
+    origin: the configuration file. contexts: of services that speak TLS to their instances; others are made when
+    they are needed.
     """
 
     page: ControlPage
@@ -240,6 +243,7 @@ class Runtime:
     generation: int = 1
     segment_fd: int | None = None
     origin: Path | None = None
+    contexts: Mapping[UpstreamTls, ssl.SSLContext] = field(default_factory=dict)
 
     @property
     def cell(self) -> Cell:

@@ -17,6 +17,7 @@ class Refusal(Exception):
     retry_after: seconds after which trying again makes sense, sent as Retry-After (rounded up).
     policy, service, instance: what refused, where that is known.
     headers: more header fields of the answer, such as Allow.
+    received: monotonic, when the request came that the server refuses before the application knows of it.
     close: the connection is in an unknown state and must not be used again.
     """
 
@@ -25,6 +26,7 @@ class Refusal(Exception):
     title: str = "Internal error"
     remedy: str = "Nothing to do for the client; the log holds the traceback under this request id."
     close: bool = False
+    received: float | None = None
 
     def __init__(
         self,

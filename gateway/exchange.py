@@ -84,7 +84,7 @@ class Exchange:
         self.body: Body | None = None  # None: the request has no body
         self.content_length: int | None = None  # None with a body: chunked
         self.chunked = False
-        self.received = 0.0  # when the request's head was whole
+        self.received = 0.0  # when the request's head was whole, or it began to wait for a thread
         self.peer = ""  # the address of the socket's other end, "unix" for a unix socket
         self.client = ""
         self.scheme = "http"

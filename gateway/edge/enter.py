@@ -75,7 +75,7 @@ class Edge:
 
         Never raises. What the head tells is taken for the log as far as it can be read.
         """
-        environ = {**_read_head(head), "gateway.peer": peer}
+        environ = {**_read_head(head), "gateway.peer": peer, "gateway.received": refusal.received}
         exchange = Exchange(environ, plane)
         try:
             self._identify(exchange, environ)

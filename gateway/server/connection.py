@@ -63,6 +63,7 @@ class Connection(Responder):
         connections = service.connections
         served = False
         buf = self.buf
+        waited_since = self.ready_since if self.ready_since > self.since else 0.0  # for a thread
         while True:
             end = buf.find(b"\r\n\r\n")
             if end < 0:
@@ -94,7 +95,8 @@ class Connection(Responder):
                 self.buf = buf
                 self.refuse(refusal, head)
                 return DONE
-            environ["gateway.received"] = monotonic()
+            environ["gateway.received"] = waited_since or monotonic()
+            waited_since = 0.0
             self.head_deadline = 0.0
             self.buf = buf[end + 4 :]
             body: LengthBody | ChunkedBody | None = None
@@ -148,7 +150,10 @@ class Connection(Responder):
         return READABLE
 
     def _late(self) -> ClientTimeout:
-        return ClientTimeout(f"The request head was not complete after {self.service.head_timeout:g} s.")
+        late = ClientTimeout(f"The request head was not complete after {self.service.head_timeout:g} s.")
+        if self.head_deadline:
+            late.received = self.head_deadline - self.service.head_timeout
+        return late
 
     def moved(self, received: bytes, now: float) -> None:
         """It was open before, in another worker, which received this of its next request."""
@@ -168,6 +173,7 @@ class Connection(Responder):
 
     def turn_away(self, refusal: Refusal) -> None:
         """Refuse the request that waits, read or not; just close when the client has left. Does not wait."""
+        refusal.received = self.ready_since
         if not self.buf:
             data = self.receive_now(_HEAD_READ)
             if not data:

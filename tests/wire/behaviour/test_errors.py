@@ -252,6 +252,7 @@ def test_what_is_no_request_is_refused_in_the_same_words(gateway: Gateway, case:
     line = keeps_the_contract(gateway, answer, status, reason)
     if head.startswith(START):
         assert (line["method"], line["path"], line["query"]) == ("GET", "/s/works/", "token=***")
+    assert (line["duration_ms"] >= 400) is (case in ("late head", "late body"))
 
 
 @pytest.mark.needs(Promise.OWN_REFUSALS)

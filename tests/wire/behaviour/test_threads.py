@@ -97,6 +97,7 @@ def test_a_request_that_finds_no_thread_in_time_is_refused_as_overloaded(server:
             "overloaded",
             0,
         ]
+        assert line["duration_ms"] >= 250  # it waited for 300
         assert gateway.get("/afterwards").status == 200
         assert [one.target for one in backend.requests] == ["/held"] * THREADS + ["/afterwards"]
 
@@ -107,9 +108,24 @@ def test_a_request_that_finds_a_thread_in_time_is_served(server: Server):
         waiting = Waiting(gateway, backend)
         with gateway.connect() as wire:
             wire.send("GET /patient HTTP/1.1\r\nHost: h\r\n\r\n")
-            assert wire.silent(0.4)
+            assert wire.silent(0.6)
             gate.set()
-            assert wire.answer().status == 200
+            answer = wire.answer()
+            assert answer.status == 200
+        assert waiting.statuses() == [200] * THREADS
+        assert gateway.access_line(answer.value("X-Request-ID"))["duration_ms"] >= 300
+
+
+def test_waiting_for_a_thread_is_part_of_a_requests_time(server: Server):
+    gate = threading.Event()
+    with FakeBackend(behaviours.held(gate)) as backend, held_up(server, backend, backlog_wait="20s") as gateway:
+        waiting = Waiting(gateway, backend)
+        with gateway.connect() as wire:
+            wire.send("GET /hurried HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert wire.silent(1.2)  # more than its 600 ms
+            gate.set()
+            answer = wire.answer()
+            assert (answer.status, answer.json()["reason"]) == (504, "deadline_exceeded")
         assert waiting.statuses() == [200] * THREADS
 
 
@@ -118,7 +134,10 @@ def held_up(server: Server, backend: FakeBackend, backlog_wait: str = "300ms") -
         {
             "server": {"threads": THREADS, "backlog_wait": backlog_wait},
             "services": {"s": {"instances": [{"id": "a", "url": backend.url}]}},
-            "routes": [{"id": "r", "path": "/*", "service": "s"}],
+            "routes": [
+                {"id": "r", "path": "/*", "service": "s"},
+                {"id": "hurried", "path": "/hurried", "service": "s", "timeouts": {"request": "600ms"}},
+            ],
         },
         workers=1,
     )

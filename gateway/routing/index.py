@@ -16,8 +16,10 @@ from operator import itemgetter
 from sys import intern
 from typing import Generic, Protocol, TypeVar
 
+from ..exchange import Headers
 from .anchors import Key, ways
 from .patterns import Pattern
+from .siblings import Siblings
 
 
 class Entry(Protocol):
@@ -28,6 +30,9 @@ class Entry(Protocol):
 
     @property
     def rank(self) -> tuple[int, int]: ...
+
+    @property
+    def conditions(self) -> Sequence[tuple[str, str | None]]: ...
 
 
 E = TypeVar("E", bound=Entry)
@@ -41,7 +46,7 @@ class PathIndex(Generic[E]):
     def __init__(self, entries: Iterable[E]) -> None:
         self._exact: dict[str, E] = {}
         self._root: _Node[E] = _Node()
-        self._more: dict[E, tuple[E, ...]] = {}  # for the first entry of a pattern: the others
+        more: dict[E, list[E]] = {}  # for the first entry of a pattern: the others
         regexes: list[tuple[E, re.Pattern[str]]] = []
         depth = 0
         for entry in sorted(entries, key=lambda entry: entry.rank):
@@ -55,26 +60,28 @@ class PathIndex(Generic[E]):
                 depth = max(depth, len(pattern.segments))
                 first = self._root.add(pattern, entry)
             if first is not entry:
-                self._more[first] = (*self._more.get(first, ()), entry)
+                more.setdefault(first, []).append(entry)
+        self._more = {first: Siblings(others) for first, others in more.items()}
         self._regexes = RegexIndex(regexes) if regexes else None
         if self._regexes:
             depth = max(depth, self._regexes.depth)
         self._cuts = depth + 1
 
-    def candidates(self, path: str) -> Iterator[E]:
-        """The entries whose pattern matches the canonical path, in order of precedence."""
+    def candidates(self, path: str, headers: Headers) -> Iterator[E]:
+        """The entries whose pattern matches the canonical path, in order of precedence. Some whose conditions these
+        header fields do not meet are left out."""
         exact = self._exact.get(path)
         if exact is not None:
             yield exact
             if exact in self._more:
-                yield from self._more[exact]
+                yield from self._more[exact].candidates(headers)
         # Split no further than the trie is deep: what a path is longer by costs nothing.
         segments = path.split("/", self._cuts)
         found = self._root.walk(segments)
         for _, entry in reversed(found):
             yield entry
             if entry in self._more:
-                yield from self._more[entry]
+                yield from self._more[entry].candidates(headers)
         if self._regexes is not None:
             yield from self._regexes.candidates(path, segments)
 

@@ -1,9 +1,10 @@
-"""Header hygiene in both directions: what a client sent is never taken for what the gateway says.
+"""Header hygiene in both directions: what a client sent is never taken for what the gateway or a proxy says.
 
 A header field that describes one connection goes (RFC 9110, 7.6.1), and so does what `Connection` names. What the
-gateway sets itself is removed first, in every spelling that some backend folds onto the same name (`-`, `_`, `.`,
-case). Everything else passes byte for byte: name, value, order, repetitions. What a name means is looked up in a
-bounded dictionary, so that a request costs one look-up a field.
+gateway sets itself is removed first, and so is what backends believe of proxies, unless a trusted one sent it; both in
+every spelling that some backend folds onto the same name (`-`, `_`, `.`, case). Everything else passes byte for byte:
+name, value, order, repetitions. What a name means is looked up in a bounded dictionary, so that a request costs one
+look-up a field.
 """
 
 from __future__ import annotations
@@ -25,8 +26,18 @@ FRAMING = frozenset(
     )
 )  # fmt: skip
 
+# What proxies and their users have taken to tell backends of the client, beside the gateway's own.
+PROXYS = frozenset(
+    (
+        "cf-connecting-ip", "forwarded-for", "front-end-https", "true-client-ip", "x-client-ip", "x-cluster-client-ip",
+        "x-forwarded", "x-forwarded-port", "x-forwarded-prefix", "x-original-forwarded-for", "x-original-host",
+        "x-scheme", "x-url-scheme",
+    )
+)  # fmt: skip
+
 _OWNED = {
     **dict.fromkeys(FRAMING, DROP),
+    **dict.fromkeys(PROXYS, IF_TRUSTED),
     "connection": CONNECTION,
     "content-length": LENGTH,
     "forwarded": FORWARDED,
@@ -36,8 +47,6 @@ _OWNED = {
     "proxy-authorization": DROP,
     "via": VIA,
     "x-forwarded-for": FORWARDED_FOR,
-    "x-forwarded-port": IF_TRUSTED,
-    "x-forwarded-prefix": IF_TRUSTED,
     "x-http-method-override": DROP,
     "x-original-url": DROP,
     "x-real-ip": DROP,

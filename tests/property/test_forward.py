@@ -19,6 +19,8 @@ OWNED = [
     "X-Real-IP", "X-Request-ID", "X-Gateway-Subject", "X-Gateway-Scopes", "X-Original-URL", "X-Rewrite-URL",
     "X-HTTP-Method-Override", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "TE", "Trailer",
     "Upgrade", "Proxy-Authorization", "Proxy-Connection", "Expect", "Proxy",
+    "X-Client-IP", "True-Client-IP", "CF-Connecting-IP", "X-Cluster-Client-IP", "X-Forwarded", "Forwarded-For",
+    "X-Original-Host", "X-Original-Forwarded-For", "X-Scheme", "X-Url-Scheme", "Front-End-Https",
 ]  # fmt: skip
 TOKEN = "!#$%&'*+-.^_`|~" + string.digits + string.ascii_letters
 VALUE = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=20)

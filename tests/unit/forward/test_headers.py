@@ -100,6 +100,21 @@ def test_an_untrusted_peer_cannot_say_who_the_client_is():
     assert composed(spoofed)[2:] == OWN
 
 
+PROXYS = [
+    "CF-Connecting-IP", "Forwarded-For", "Front-End-Https", "True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP",
+    "X-Forwarded", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Original-Forwarded-For", "X-Original-Host", "X-Scheme",
+    "X-Url-Scheme",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROXYS)
+def test_what_proxies_tell_of_the_client_passes_from_a_trusted_one_alone(name):
+    assert composed([(name, "6.6.6.6")]) == composed()
+    assert f"{name}: 6.6.6.6" in composed([(name, "6.6.6.6")], trusted=True)
+    folded = name.replace("-", "_", 1)
+    assert composed([(folded, "6.6.6.6")], trusted=True) == composed(trusted=True)
+
+
 def test_a_trusted_peer_appends_to_what_is_known():
     headers = [
         ("X-Forwarded-For", "203.0.113.9"),

@@ -149,6 +149,8 @@ OWNED = [
     "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix",
     "X-Forwarded-User", "Forwarded", "X-Real-IP", "X-Request-ID", "X-Gateway-Subject", "X-Gateway-Scopes",
     "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override", "Proxy",
+    "X-Client-IP", "True-Client-IP", "CF-Connecting-IP", "X-Cluster-Client-IP", "X-Forwarded", "Forwarded-For",
+    "X-Original-Host", "X-Original-Forwarded-For", "X-Scheme", "X-Url-Scheme", "Front-End-Https",
 ]  # fmt: skip
 
 

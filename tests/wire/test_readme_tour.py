@@ -1,7 +1,7 @@
 """The README's tour, pasted line by line into a shell in a copy of the repository, shows what the README says.
 
-Once into an interactive bash on a terminal, where a background job is a process group and `kill %1` reaches all of it;
-once into one without job control, where it reaches make alone.
+Once into an interactive bash on a terminal, where a background job is a process group of its own; once each into a bash
+and a dash that have no job control and end at the first line that fails.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -89,7 +89,8 @@ def greeting(shown: str) -> None:
 
 
 def mistake(shown: str) -> None:
-    first, last = shown.splitlines()
+    first, last, status = shown.splitlines()
+    assert status == "exit status 78"
     assert re.search(r"/conf/gateway\.yaml:\d+: routes\[2\]\.servce: unknown key \(did you mean service\?\)$", first)
     assert last == "refused: the gateway goes on with generation 2"
 
@@ -177,20 +178,18 @@ class Copy:
 
 
 class Shell:
-    """A bash that is given one line at a time; `paste` returns what it showed."""
+    """A shell that is given one line at a time; `paste` returns what it showed."""
 
-    def __init__(self, folder: Path, *, interactive: bool) -> None:
+    def __init__(self, folder: Path, command: Sequence[str], *, interactive: bool) -> None:
         env = {name: value for name, value in os.environ.items() if not _DROPPED.match(name)}
         env |= {"TERM": "dumb", "PS1": "", "PS2": ""}
         self._interactive = interactive
         self._theirs = self._ours = -1
         if interactive:
             self._ours, self._theirs = pty.openpty()
-            command = ["setsid", "--ctty", "bash", "--norc", "--noprofile", "-i"]
-        else:
-            command = ["bash", "--norc", "--noprofile"]
+            command = ["setsid", "--ctty", *command]
         to, back = (self._theirs, self._theirs) if interactive else (subprocess.PIPE, subprocess.PIPE)
-        self._bash = subprocess.Popen(
+        self._shell = subprocess.Popen(
             command, cwd=folder, env=env, stdin=to, stdout=back, stderr=back if interactive else subprocess.STDOUT
         )
         self._number = 0
@@ -213,18 +212,18 @@ class Shell:
 
     @property
     def _output(self) -> int:
-        return self._ours if self._interactive else self._bash.stdout.fileno()  # type: ignore[union-attr]
+        return self._ours if self._interactive else self._shell.stdout.fileno()  # type: ignore[union-attr]
 
     def _write(self, data: bytes) -> None:
         if self._interactive:
             os.write(self._ours, data)
         else:
-            self._bash.stdin.write(data)  # type: ignore[union-attr]
-            self._bash.stdin.flush()  # type: ignore[union-attr]
+            self._shell.stdin.write(data)  # type: ignore[union-attr]
+            self._shell.stdin.flush()  # type: ignore[union-attr]
 
     def close(self) -> None:
-        self._bash.kill()
-        with self._bash:
+        self._shell.kill()
+        with self._shell:
             pass
         for descriptor in (self._ours, self._theirs):
             if descriptor >= 0:
@@ -241,11 +240,21 @@ def copy() -> Iterator[Copy]:
             made.release()
 
 
-@pytest.mark.parametrize("interactive", [True, False], ids=["on a terminal", "without job control"])
-def test_the_tour_works_as_pasted(copy: Copy, interactive: bool):
+BASH = ["bash", "--norc", "--noprofile"]
+SHELLS = {
+    "bash on a terminal": [*BASH, "-i"],
+    "bash without job control": [*BASH, "-e"],
+    "dash without job control": ["dash", "-e"],
+}
+
+
+@pytest.mark.parametrize("command", SHELLS.values(), ids=SHELLS)
+def test_the_tour_works_as_pasted(copy: Copy, command: list[str]):
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
     lines = tour()
     assert len(lines) == len(STEPS), "README.md and the steps above have the same lines"
-    shell = Shell(copy.folder, interactive=interactive)
+    shell = Shell(copy.folder, command, interactive="-i" in command)
     try:
         for line, (pattern, check) in zip(lines, STEPS, strict=True):
             assert re.match(pattern, line)

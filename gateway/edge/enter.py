@@ -127,7 +127,7 @@ class Edge:
 
     def _aim(self, exchange: Exchange, sent: str) -> str | None:
         """Take the request target apart; returns the authority of an absolute one."""
-        exchange.raw_path = sent.partition("?")[0]  # for the log, should it be refused now
+        exchange.raw_path = target.without_user(sent).partition("?")[0]  # for the log, should it be refused now
         authority, exchange.raw_path, exchange.query = target.split(exchange.method, sent)
         return authority
 
@@ -170,11 +170,9 @@ def _headers(environ: Mapping[str, Any]) -> Headers:
 def _read_head(head: bytes) -> dict[str, Any]:
     """What of a refused head says who asked for what, as environ keys."""
     lines = head[:_MOST_READ].decode("latin-1").split("\r\n")
-    words = lines[0].split(" ")
-    environ = {
-        "REQUEST_METHOD": words[0] if _method(words[0]) else "",
-        "RAW_URI": words[1][:_MOST_TARGET] if len(words) > 1 else "",
-    }
+    method, _, rest = lines[0].partition(" ")
+    sent = target.without_user(rest)  # whole: a cut could leave a password without its @
+    environ = {"REQUEST_METHOD": method if _method(method) else "", "RAW_URI": sent.partition(" ")[0][:_MOST_TARGET]}
     for line in lines[1:-1]:  # the last may be cut off
         name, _, value = line.partition(":")
         key = _TOLD.get(name.lower())

@@ -13,6 +13,7 @@ from gateway.errors import BadHost, Malformed, NotSupported
 
 _absolute = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(.*)", re.DOTALL).fullmatch
 _authority = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?").fullmatch
+_user = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://|).*@", re.DOTALL).sub
 _printable = re.compile(r"[!-~]+").fullmatch
 _PATH_SAFE = "/!$&'()*+,;=:@~"
 
@@ -42,6 +43,11 @@ def as_sent(environ: Mapping[str, Any]) -> str:
         target = quote(path, safe=_PATH_SAFE)
     query = environ.get("QUERY_STRING")
     return f"{target}?{query}" if query and "?" not in target else target
+
+
+def without_user(target: str) -> str:
+    """A target for the log that may be no valid one: without what may be a password."""
+    return target if target.startswith("/") else _user("\\1***@", target)
 
 
 def split(method: str, target: str) -> tuple[str | None, str, str | None]:

@@ -7,6 +7,7 @@ escaping; what the gateway made itself (times, numbers, its request id) is writt
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quoted  # the C encoder behind json.dumps, for one string
 from time import gmtime, strftime
@@ -17,6 +18,8 @@ from gateway.config.model import Logging
 from gateway.exchange import Exchange
 
 from .logs import MASK
+
+_separated = re.compile("([&;])").split
 
 
 class QueryMask:
@@ -29,14 +32,15 @@ class QueryMask:
         names = self._names
         found = False
         # `;` separates parameters for some backends, so it does here: masking too much does no harm.
-        pairs = query.replace(";", "&").split("&") if ";" in query else query.split("&")
+        mixed = ";" in query
+        pairs = _separated(query) if mixed else query.split("&")  # the separators among them when there are two kinds
         for index, pair in enumerate(pairs):
             name, equals, _ = pair.partition("=")
             plain = unquote_plus(name).strip().lower() if "%" in name or "+" in name else name.lower()
             if plain in names and equals:
                 pairs[index] = f"{name}={MASK}"
                 found = True
-        return "&".join(pairs) if found else query
+        return ("" if mixed else "&").join(pairs) if found else query
 
 
 class AccessLog:

@@ -264,6 +264,13 @@ def test_the_servers_refusals_are_told_and_recorded_alike():
     assert (exchange.client, status, why) == ("203.0.113.9", 503, "overloaded")
 
 
+@pytest.mark.parametrize("sent", [b"user:secret@h", b"user:sec ret@h", b"user:secret" + b"x" * 4096 + b"@h"])
+def test_a_user_in_a_refused_target_is_not_told(sent):
+    site = Site()
+    site.edge.refused(Malformed(), "external", "192.0.2.1", b"GET http://" + sent + b"/a HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert site.log.lines[0][0].raw_path == "http://***@h/a"
+
+
 def test_a_head_is_answered_without_a_body():
     answer = Site().edge.refused(Overloaded(), "external", "192.0.2.1", b"HEAD /a HTTP/1.1\r\n\r\n")
     assert answer.body == [b""]

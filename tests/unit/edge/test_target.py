@@ -7,6 +7,23 @@ from gateway.errors import BadHost, Malformed, NotSupported
 
 
 @pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ("/a@b?c@d", "/a@b?c@d"),
+        ("http://user:secret@h/a?b", "http://***@h/a?b"),
+        ("http://user@h", "http://***@h"),
+        ("HTTP://user:sec/re?t@h@i/a", "HTTP://***@i/a"),
+        ("user:secret@h:80", "***@h:80"),
+        ("http://h/a", "http://h/a"),
+        ("*", "*"),
+        ("", ""),
+    ],
+)
+def test_what_may_be_a_password_is_left_out(sent, told):
+    assert target.without_user(sent) == told
+
+
+@pytest.mark.parametrize(
     ("method", "sent", "parts"),
     [
         ("GET", "/", (None, "/", None)),

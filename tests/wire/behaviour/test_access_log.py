@@ -87,7 +87,7 @@ def test_a_request_without_a_query_has_none(gateway: Gateway):
         ("a=1&token=secret&b=2", "a=1&token=***&b=2"),
         ("TOKEN=secret&password=secret&PassWord=secret", "TOKEN=***&password=***&PassWord=***"),
         ("%74oken=secret&t%6Fken=secret", "%74oken=***&t%6Fken=***"),
-        ("x=1;token=secret", "x=1&token=***"),
+        ("x=1;token=secret;y=2&z", "x=1;token=***;y=2&z"),
         ("token=secret=secret", "token=***"),
         ("tokens=shown&my_token=shown", "tokens=shown&my_token=shown"),
         ("token", "token"),
@@ -98,6 +98,17 @@ def test_the_values_of_masked_parameters_are_hidden(gateway: Gateway, query: str
     line = line_of(gateway, "GET", f"/x?{query}")
     assert line["query"] == told
     assert "secret" not in str(line)
+
+
+@pytest.mark.needs(Promise.SOCKET, Promise.OWN_REFUSALS)
+@pytest.mark.parametrize("scheme, password", [("http", "hunter2"), ("ftp", "hunter2/?@")])
+def test_a_user_in_the_target_is_hidden(gateway: Gateway, scheme: str, password: str):
+    with gateway.connect() as wire:
+        wire.send(f"GET {scheme}://user:{password}@h/with-a-user HTTP/1.1\r\nHost: h\r\n\r\n")
+        answer = wire.answer()
+    assert answer.json()["reason"] == "malformed_request"
+    assert gateway.access_line(answer.value("X-Request-ID"))["path"] == f"{scheme}://***@h/with-a-user"
+    assert "hunter2" not in answer.body.decode() + gateway.log_text
 
 
 def test_headers_are_not_told(gateway: Gateway):

@@ -66,6 +66,21 @@ def test_answers_are_json_and_not_cached():
     assert (headers["Content-Type"], headers["Cache-Control"]) == ("application/json", "no-store")
 
 
+@pytest.mark.parametrize("path", ["/%73ervices", "/%61pi/v%31/services/echo", "/he%61lthz", "/metri%63s/caf%C3%a9"])
+def test_escaped_letters_and_digits_are_what_they_stand_for(path):
+    assert Site(metrics=Metrics(path="/%6Detrics/caf%c3%A9")).send("GET", path).status == 200
+
+
+def test_an_escaped_slash_is_none():
+    assert Site().send("GET", "/services%2F").status == 299
+
+
+@pytest.mark.parametrize(("sent", "meant"), [("%2565cho", "%65cho"), ("%%365cho", "%65cho"), ("%65%63%68o", "echo")])
+def test_a_variable_is_decoded_once(sent, meant):
+    answer = Site().send("GET", f"/%61pi/v1/services/{sent}")
+    assert answer.status == 200 if meant == "echo" else told(answer)["detail"] == f"there is no service '{meant}'"
+
+
 def test_a_variable_is_decoded_and_stands_for_one_segment():
     site = Site()
     assert site.get("/api/v1/services/%65cho")["name"] == "echo"

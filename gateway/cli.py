@@ -106,6 +106,7 @@ def _exec(command: list[str], env: dict[str, str]) -> NoReturn:
 
 
 def _check(chosen: argparse.Namespace) -> int:
+    from gateway.admin.reserved import nothing_is_reserved
     from gateway.config.examine import examine
     from gateway.config.problems import ConfigErrors
 
@@ -113,7 +114,7 @@ def _check(chosen: argparse.Namespace) -> int:
     errors: Sequence[Problem] = ()
     warnings: Sequence[Problem] = ()
     try:
-        config = examine(chosen.file)
+        config = examine(chosen.file, also=(nothing_is_reserved,))
     except ConfigErrors as found:
         errors = found.problems
     else:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from gateway import plugin
 
+from .checks import Check
 from .document import Document
 from .load import load
 from .model import Config
@@ -17,14 +19,15 @@ from .problems import KeyPath
 EX_CONFIG: Final = 78  # sysexits.h: the exit status for a configuration that cannot be used
 
 
-def examine(path: str | os.PathLike[str], current: Config | None = None) -> Config:
+def examine(path: str | os.PathLike[str], current: Config | None = None, *, also: Iterable[Check] = ()) -> Config:
     """Load a configuration and import the modules that it names. ConfigErrors holds all that is wrong with it.
 
-    current: the one that it is to take the place of while the gateway runs; None at a start.
+    current: the one that it is to take the place of while the gateway runs; None at a start. also: what layers above
+    demand of it.
     The modules are imported into this process; a master that must not have them does this in a child.
     """
     restart = () if current is None else (partial(_needs_no_restart, current),)
-    return load(path, also=(partial(_functions_exist, Path(path).absolute().parent), *restart))
+    return load(path, also=(*also, partial(_functions_exist, Path(path).absolute().parent), *restart))
 
 
 def _functions_exist(folder: Path, config: Config, document: Document) -> None:

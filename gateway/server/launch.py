@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn
 
 import structlog
 
+from gateway.admin.reserved import nothing_is_reserved
 from gateway.config.examine import EX_CONFIG, examine
 from gateway.config.model import Config, Listener
 from gateway.config.problems import ConfigErrors
@@ -121,7 +122,7 @@ class Launch:
 
 def _examined(path: Path, current: Config | None) -> Outcome:
     try:
-        return Outcome(config=examine(path, current))
+        return Outcome(config=examine(path, current, also=(nothing_is_reserved,)))
     except ConfigErrors as errors:
         return Outcome(problems=errors.problems)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway import cli
+from gateway.server import launch
 
 ROUTES = [
     {"id": "all", "path": "/*", "service": "echo"},
@@ -97,6 +98,18 @@ def test_check_of_a_broken_file_is_78_with_places(
     assert cli.main(["check", "--json", str(file)]) == 78
     (error,) = json.loads(capsys.readouterr().out)["errors"]
     assert (error["file"], error["line"], error["path"]) == (str(file), 4, "server.threads")
+
+
+def test_check_and_a_start_know_the_admin_apis_paths(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    taken = {"id": "taken", "path": "/services", "service": "echo", "listeners": ["internal"]}
+    file.write_text(json.dumps({"version": 1, "services": {"echo": {}}, "routes": [taken]}))
+    assert cli.main(["check", str(file)]) == 78
+    assert "the gateway itself answers /services" in capsys.readouterr().err
+    (problem,) = launch._examined(file, None).problems
+    assert "the gateway itself answers /services" in problem.why
 
 
 def test_routes_are_columns_in_the_order_of_matching(file: Path, capsys: pytest.CaptureFixture[str]):

@@ -22,14 +22,14 @@ import time
 from collections.abc import Callable
 
 from gateway.clock import Clock
-from gateway.errors import Refusal, UnknownService, UpstreamFailure
+from gateway.errors import Refusal, UpstreamFailure
 from gateway.exchange import Answer, Exchange
 from gateway.state.breakers import Permit
 from gateway.state.inflight import InFlight
 
 from .eligible import Eligible
 from .picking import Picked, nobody, pick
-from .plans import Plan, deadline_of
+from .plans import Plan, deadline_of, unreachable
 from .reporting import Streamed, report
 from .targets import Target
 
@@ -61,7 +61,7 @@ class Attempts:
         name, now = exchange.service_name, self._now()
         plan = None if name is None else self._plan(name, exchange.route, now)
         if plan is None:
-            raise UnknownService(f"there is no service {name!r}", service=name)
+            raise unreachable(name)
         exchange.service = plan.eligible.view
         exchange.timeouts = plan.timeouts
         exchange.deadline = deadline_of(exchange, plan.timeouts)

@@ -75,7 +75,7 @@ class Planner:
     def plan(self, eligible: EligibleSet, route: Any, choosers: dict[Any, Chooser]) -> Plan:
         """choosers: those of this eligible set so far; another route may have asked for the same one."""
         if not _reachable(eligible.view, route):
-            raise UnknownService(f"there is no service {eligible.view.name!r}", service=eligible.view.name)
+            raise unreachable(eligible.view.name)
         static = self._static.get(route)
         if static is None:
             static = self._static[route] = self._policies(route)
@@ -157,6 +157,12 @@ def _reachable(view: ServiceView, route: Any) -> bool:
     """Whether the route leads there. When the client's path names the service, it must be one that the configuration
     lists or exposes: what merely registered itself is not reached by guessing its name."""
     return view.configured or view.settings.expose or route is None or route.service_position is None
+
+
+def unreachable(name: str | None) -> UnknownService:
+    """The same words whether such a service has registered or not: that is no outsider's business."""
+    detail = f"no service {name!r} can be reached through this route: it must be listed under services, or be exposed"
+    return UnknownService(detail, service=name)
 
 
 def deadline_of(exchange: Exchange, timeouts: Timeouts) -> float:

@@ -122,7 +122,14 @@ def test_a_service_that_nobody_configured_gets_the_defaults(gateway: Gateway, ba
     # Its name in a path leads nowhere: nobody exposed it.
     answer = gateway.get("/brand-new/x")
     assert (answer.status, answer.json()["reason"]) == (404, "unknown_service")
-    assert gateway.get("/never-heard-of/x").json()["reason"] == "unknown_service"
+    unheard = gateway.get("/never-heard-of/x").json()
+    assert unheard["reason"] == "unknown_service"
+    assert "'brand-new'" in answer.json()["detail"]
+    assert "must be listed under services" in answer.json()["detail"]
+    # Nobody outside learns which of the two has registered.
+    telling = {"detail", "service", "request_id"}
+    assert {key for key, value in unheard.items() if value != answer.json()[key]} == telling
+    assert unheard["detail"].replace("never-heard-of", "brand-new") == answer.json()["detail"]
     gateway.call("DELETE", "/register", {"service": "brand-new", "id": "one"})
     assert "brand-new" not in services(gateway)
 

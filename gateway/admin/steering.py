@@ -6,6 +6,7 @@ from typing import get_args
 
 from gateway.errors import InvalidBody
 from gateway.state.breakers import Action
+from gateway.state.registration import shown
 
 from . import views
 from .api import Api, Reply, Request, document
@@ -40,4 +41,4 @@ def _action(given: object) -> Action:
     for action in ACTIONS:
         if given["action"] == action:
             return action
-    raise InvalidBody(f"action must be one of {listed}, not {ascii(given['action'])[:60]}")
+    raise InvalidBody(f"action must be one of {listed}, not {shown(given['action'])}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +55,7 @@ class Registration:
         except UnitError as error:
             raise FieldError("addr", f"must be http(s)://host or http(s)://host:port: {error}") from None
         if isinstance(self.weight, bool) or not isinstance(self.weight, int) or not 1 <= self.weight <= MAX_WEIGHT:
-            raise FieldError("weight", f"must be a whole number from 1 to {MAX_WEIGHT}, not {_shown(self.weight)}")
+            raise FieldError("weight", f"must be a whole number from 1 to {MAX_WEIGHT}, not {shown(self.weight)}")
         if self.zone is not None:
             _check_text("zone", self.zone)
         if len(self.tags) > MAX_TAGS:
@@ -92,7 +93,7 @@ def _fields(document: object, known: tuple[str, ...], required: tuple[str, ...])
         raise FieldError("body", f"must be a JSON object, not {_kind(document)}")
     for name in document:
         if name not in known:
-            raise FieldError(_shown(name), f"is no field of this call; there are {', '.join(known)}")
+            raise FieldError(shown(name), f"is no field of this call; there are {', '.join(known)}")
     for name in required:
         if name not in document:
             raise FieldError(name, "is missing")
@@ -104,7 +105,7 @@ def _check_name(field: str, value: object) -> None:
         raise FieldError(field, f"must be a string, not {_kind(value)}")
     if not valid_name(value):
         raise FieldError(
-            field, f"must be 1 to 128 of A-Z a-z 0-9 . _ -, the first a letter or digit, not {_shown(value)}"
+            field, f"must be 1 to 128 of A-Z a-z 0-9 . _ -, the first a letter or digit, not {shown(value)}"
         )
 
 
@@ -112,7 +113,7 @@ def _check_text(field: str, value: object) -> None:
     if not isinstance(value, str):
         raise FieldError(field, f"must be text, not {_kind(value)}")
     if not 1 <= len(value) <= MAX_TEXT or not value.isprintable():
-        raise FieldError(field, f"must be 1 to {MAX_TEXT} printable characters, not {_shown(value)}")
+        raise FieldError(field, f"must be 1 to {MAX_TEXT} printable characters, not {shown(value)}")
 
 
 def _tags(value: object) -> tuple[Any, ...]:
@@ -131,7 +132,7 @@ def _ttl(value: object) -> float | None:
     try:
         return parse_duration(value)
     except UnitError:
-        raise FieldError("ttl", f'must be a duration such as "30s", not {_shown(value)}') from None
+        raise FieldError("ttl", f'must be a duration such as "30s", not {shown(value)}') from None
 
 
 def _kind(value: object) -> str:
@@ -149,7 +150,10 @@ def _kind(value: object) -> str:
     return "an object" if isinstance(value, dict) else type(value).__name__
 
 
-def _shown(value: object) -> str:
-    """A value for an error message: short, and without control characters."""
-    text = ascii(value)
+def shown(value: object) -> str:
+    """A JSON value for an error message: short, and without control characters."""
+    try:
+        text = ascii(value) if isinstance(value, str) else json.dumps(value)
+    except (TypeError, ValueError, RecursionError):  # from code, or nested too deeply
+        text = _kind(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

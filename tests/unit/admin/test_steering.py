@@ -49,7 +49,7 @@ def test_an_order_is_answered_with_the_breaker_and_seen_everywhere(action, state
     [
         ({}, "action"),
         ({"action": "open"}, "action"),
-        ({"action": None}, "action"),
+        ({"action": None}, "action must be one of force_open, force_close, disable, reset, not null"),
         ({"action": ["reset"]}, "action"),
         ({"action": "reset", "why": "x"}, "'why'"),
         (["reset"], "body"),

@@ -69,6 +69,29 @@ def test_a_missing_field_is_named(field: str) -> None:
         parse({name: value for name, value in LEAST.items() if name != field})
 
 
+@pytest.mark.parametrize(
+    ("weight", "told"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (False, "false"),
+        (1.5, "1.5"),
+        ("1", "'1'"),
+        ([None], "[null]"),
+        ({"a": True}, '{"a": true}'),
+    ],
+)
+def test_a_wrong_value_is_told_in_json(weight: object, told: str) -> None:
+    with pytest.raises(InvalidBody) as refused:
+        parse(LEAST | {"weight": weight})
+    assert refused.value.detail == f"weight must be a whole number from 1 to 1000000, not {told}"
+
+
+def test_a_wrong_value_that_no_json_holds_is_told_by_its_type() -> None:
+    with pytest.raises(FieldError, match=r"not object$"):
+        Registration(**LEAST, weight=object())
+
+
 def test_an_unknown_field_is_named_with_the_ones_there_are() -> None:
     with pytest.raises(InvalidBody, match=r"^'wieght' is no field of this call; there are service, id, addr, weight,"):
         parse(LEAST | {"wieght": 1})

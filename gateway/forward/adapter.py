@@ -185,7 +185,8 @@ class InstanceAdapter(BaseAdapter):
         elif isinstance(error, TimeoutError):
             error = UpstreamTimeout("The backend sent nothing more within timeouts.upstream")
         elif isinstance(error, OSError):
-            error = UpstreamReset(f"The backend ended the connection: {error.strerror or error or 'before its answer'}")
+            why = error.strerror or str(error) or "before its answer was whole"
+            error = UpstreamReset(f"The backend ended the connection: {why}")
         if isinstance(error, UpstreamFailure):
             error.service = self._dial.instance.service
             error.instance = self._dial.instance.id

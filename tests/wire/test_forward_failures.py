@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 
@@ -228,6 +229,15 @@ def test_a_connection_that_ends_before_the_answer_is_a_failure(forward, behaviou
         assert (caught.value.status, caught.value.sent) == (502, True)
         is_clean(forward, backend.url)
         assert backend.connections == 1, "a fresh connection that fails is not replaced"
+
+
+@pytest.mark.parametrize("behaviour", [behaviours.close, behaviours.reset_after("answer_head"), behaviours.reset])
+def test_how_a_connection_ended_is_told(forward, behaviour):
+    with FakeBackend(behaviour) as backend, pytest.raises(UpstreamReset) as caught:
+        forward(backend.url)
+    assert re.fullmatch(
+        "The backend ended the connection: (before its answer was whole|Connection reset by peer)", caught.value.detail
+    )
 
 
 def test_a_stale_connection_is_replaced_for_whatever_is_safe_to_send_again(forward):

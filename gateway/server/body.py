@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Final, NoReturn, Protocol
 
-from gateway.errors import BodyTooLarge, HeadersTooLarge, Malformed, Refusal
+from gateway.errors import BodyTooLarge, ClientGone, HeadersTooLarge, Malformed, Refusal
 from gateway.server.http1 import HeadLimits, is_token
 
 READ_SIZE: Final = 256 * 1024
@@ -48,11 +48,11 @@ class Input:
     """What the two kinds of body have in common: the methods that PEP 3333 asks for, over `_some`.
 
     limit: the most bytes that this body may have; the application may set another before its first read.
-    finished: everything was read. awaited: the client waits for "100 Continue", which is sent when the first read
-    finds nothing there; an application that answers without reading never sends it.
+    finished: everything was read. gone: the client left before that. awaited: the client waits for "100 Continue",
+    which is sent when the first read finds nothing there; an application that answers without reading never sends it.
     """
 
-    __slots__ = ("_ahead", "_source", "awaited", "broken", "finished", "limit")
+    __slots__ = ("_ahead", "_source", "awaited", "broken", "finished", "gone", "limit")
 
     def __init__(self, source: Source, limit: int, awaited: bool) -> None:
         self._source = source
@@ -61,6 +61,7 @@ class Input:
         self.awaited = awaited
         self.finished = False
         self.broken = False
+        self.gone = False
 
     def _some(self, size: int) -> bytes:
         """Up to `size` bytes of the body, at least one; b"" at its end."""
@@ -124,8 +125,8 @@ class Input:
         try:
             self._invite()
             return self._source.wait(other)
-        except Refusal:
-            self.broken = True
+        except Refusal as refusal:
+            self._break(refusal)
             raise
 
     def _invite(self) -> None:
@@ -139,12 +140,16 @@ class Input:
         try:
             self._invite()
             return self._source.receive(size)
-        except Refusal:
-            self.broken = True
+        except Refusal as refusal:
+            self._break(refusal)
             raise
 
-    def _refuse(self, refusal: Refusal) -> NoReturn:
+    def _break(self, refusal: Refusal) -> None:
         self.broken = True
+        self.gone = isinstance(refusal, ClientGone)
+
+    def _refuse(self, refusal: Refusal) -> NoReturn:
+        self._break(refusal)
         raise refusal
 
     def _too_large(self) -> NoReturn:

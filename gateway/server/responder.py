@@ -13,6 +13,7 @@ from gateway.server.body import ChunkedBody, LengthBody
 from gateway.server.client import Client
 from gateway.server.service import Service, status_line
 
+_GONE: Final = f"{ClientGone.status} "  # an answer for the log alone: the client left before it
 _DRAINED: Final = 64 * 1024  # bytes of an unwanted body that are read to save the connection
 _DRAIN_PATIENCE: Final = 0.25  # seconds for all of them to come
 
@@ -63,6 +64,9 @@ class Responder(Client):
         try:
             if self._status is None:
                 raise AssertionError("the application did not call start_response")
+            if body is not None and body.gone and self._status.startswith(_GONE):
+                self.close()
+                return False
             persistent = persistent and self._may_persist(body)
             line = connection_line(persistent, environ["SERVER_PROTOCOL"] == "HTTP/1.1")
             data = result[0] if len(result) == 1 else b"".join(result)

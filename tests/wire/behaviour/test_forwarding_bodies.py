@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import random
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -154,6 +155,22 @@ def test_an_upload_that_is_broken_off_never_becomes_a_complete_request(
     assert (line["reason"], line["bytes_in"] <= len(sent)) == ("client_gone", True)
     backend.wait_until(lambda: all(one.ended for one in received))
     assert not any(one.complete for one in received)
+
+
+@pytest.mark.needs(Promise.SOCKET, Promise.OWN_REFUSALS)
+@pytest.mark.parametrize(
+    "sent", ["Content-Length: 50\r\n\r\n7 bytes", "Transfer-Encoding: chunked\r\n\r\n32\r\n7 bytes"]
+)
+def test_a_client_that_ends_within_its_body_is_told_nothing(
+    gateway: Gateway, backend: FakeBackend, received: list[Received], sent: str
+):
+    with gateway.connect() as wire:
+        wire.send(f"POST /broken HTTP/1.1\r\nHost: h\r\nX-Request-ID: ended-{len(sent)}\r\n{sent}")
+        wire.sock.shutdown(socket.SHUT_WR)
+        assert wire.ended() == "closed"
+    line = gateway.access_line(f"ended-{len(sent)}")
+    assert (line["status"], line["reason"], line["bytes_in"]) == (499, "client_gone", 7)
+    backend.wait_until(lambda: all(one.ended for one in received))
 
 
 @pytest.mark.needs(Promise.SOCKET)

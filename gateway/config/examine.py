@@ -15,6 +15,7 @@ from .document import Document
 from .load import load
 from .model import Config
 from .problems import KeyPath
+from .quantities import format_size
 
 EX_CONFIG: Final = 78  # sysexits.h: the exit status for a configuration that cannot be used
 
@@ -57,6 +58,9 @@ def _same(document: Document, path: KeyPath, before: Any, after: Any) -> None:
 
 
 def _shown(value: Any) -> str:
+    """As the operator writes it."""
     if value is None:
         return "none"
+    if isinstance(value, int):  # of these keys only a size is a number
+        return format_size(value)
     return ", ".join(value) if isinstance(value, tuple) else str(value)

@@ -59,6 +59,7 @@ def test_what_the_gateway_cannot_change_while_it_runs_is_refused_with_both_value
         (3, "listeners.external.bind"), (7, "state.path"), (7, "state.max_size"), (7, "state.engine"),
     ]  # fmt: skip
     assert problems[0][2] == "needs a restart: the gateway runs with 127.0.0.1:8000, not 127.0.0.1:9000"
+    assert problems[2][2] == "needs a restart: the gateway runs with 256MiB, not 1MiB"
 
 
 def test_a_listener_that_appears_or_disappears_needs_a_restart(file: Path):

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -66,17 +67,29 @@ def run(file: Path, *, options: Sequence[str] = ()) -> int:
                     print("The backends are not registered; the log above should tell why.", file=sys.stderr)
                     until = None
             time.sleep(LOOK)
+            signals.look()
     return 0 if signals.count else gateway.returncode
 
 
 class Signals:
-    """Counts what asks to end: the first stops everything in order, a second one later at once."""
+    """Counts what asks to end: the first stops everything in order, a second one later at once.
+
+    When a terminal is closed, the kernel sends SIGHUP to the leader of its session alone. A shell passes it on to its
+    jobs; make, where it leads (`xterm -e make run`), only waits for what it runs. So `look` looks at the terminal.
+    """
 
     def __init__(self) -> None:
         self.count = 0
         self._since = 0.0  # monotonic seconds of the first
+        self._terminal = select.poll()
+        if os.isatty(0):
+            self._terminal.register(0, 0)  # its end is told unasked
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._take)
+
+    def look(self) -> None:
+        if not self.count and self._terminal.poll(0):
+            self._take()
 
     def _take(self, *_: Any) -> None:
         now = time.monotonic()

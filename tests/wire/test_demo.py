@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
+import select
 import signal
 import socket
 import stat
@@ -65,7 +67,7 @@ def test_both_backends_take_turns(demo: GatewayProcess):
     assert answered[0] == answered[2] != answered[1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_one_signal_stops_all_that_was_started(demo: GatewayProcess, number: int):
     demo.wait_line("Ctrl-C stops it", timeout=30)
     started = children_of(demo.pid)
@@ -73,6 +75,31 @@ def test_one_signal_stops_all_that_was_started(demo: GatewayProcess, number: int
     demo.signal(number)
     assert demo.wait_exit() == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in started)
+
+
+def test_a_terminal_that_is_closed_stops_all_that_was_started(tmp_path: Path):
+    """Also where make leads the session: the kernel tells it alone, and it waits for what it runs."""
+    (tmp_path / "Makefile").write_text(f"run:\n\t@{' '.join(GATEWAY)} demo\n")  # make itself starts it, not a shell
+    files = GatewayProcess(CONFIG)
+    ours, theirs = pty.openpty()
+    make = ["setsid", "--ctty", "make", "-f", str(tmp_path / "Makefile")]
+    env = {**os.environ, "GATEWAY_CONFIG": str(files.config_path)}
+    with subprocess.Popen(make, cwd=ROOT, env=env, stdin=theirs, stdout=theirs, stderr=theirs) as run:
+        try:
+            os.close(theirs)
+            shown = b""
+            while b"Ctrl-C stops it" not in shown:
+                assert select.select([ours], [], [], 30)[0], shown
+                shown += os.read(ours, 65536)
+            started = children_of(run.pid)
+            assert len(started) >= 5  # the demo, the master, a worker, two backends
+            os.close(ours)
+            run.wait(20)
+            assert not any(Path(f"/proc/{pid}").exists() for pid in started)
+        finally:
+            for pid in [*children_of(run.pid), run.pid] if run.poll() is None else []:
+                os.kill(pid, signal.SIGKILL)
+            files.stop()
 
 
 def test_a_signal_that_comes_twice_at_once_still_stops_in_order(demo: GatewayProcess):

@@ -78,10 +78,12 @@ class Part(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """What serves in one process. serve: answers a WSGI environ; refused: what the server refuses itself."""
+    """What serves in one process. serve: answers a WSGI environ; refused: what the server refuses itself; cut: records
+    what is still under way when the process ends."""
 
     serve: Callable[[Mapping[str, Any]], Answer]
     refused: Callable[[Refusal, Plane, str, bytes], Answer]
+    cut: Callable[[], None]
     parts: Sequence[Part]
 
     def start(self) -> None:
@@ -89,6 +91,7 @@ class Gateway:
             part.start()
 
     def stop(self) -> None:
+        self.cut()
         for part in reversed(self.parts):
             part.stop()
 
@@ -146,6 +149,7 @@ def build(config: Config, runtime: Runtime) -> Gateway:
         config.metrics,
         allowed_hosts(config.admin.hosts, [bind for plane in config.admin.listeners for bind in binds.get(plane, ())]),
     )
+    recorder = Recorder(AccessLog(config.logging, writer.write, clock), requests, clock)
     edge = Edge(
         {
             plane: compose({**after_routing, **({"admin": admin} if plane in admin.listeners else {})}, forward)
@@ -153,7 +157,7 @@ def build(config: Config, runtime: Runtime) -> Gateway:
         },
         planes=Planes(binds),
         proxies=Proxies(config.server.trusted_proxies),
-        recorder=Recorder(AccessLog(config.logging, writer.write, clock), requests, clock),
+        recorder=recorder,
         clock=clock,
         security_headers=config.server.security_headers,
     )
@@ -169,7 +173,7 @@ def build(config: Config, runtime: Runtime) -> Gateway:
         parts += [_Closing(crew.stop), _prober(shared, clock, Probing(sessions), crew, in_force)]
     if config.setup is not None:
         parts.append(Setup(config.setup, plugin.resolve(config.setup, config.folder), engine, registry))
-    return Gateway(edge.serve, edge.refused, parts)
+    return Gateway(edge.serve, edge.refused, recorder.cut, parts)
 
 
 def pseudonym(binds: Mapping[Plane, Sequence[Bind]]) -> str:

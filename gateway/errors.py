@@ -182,6 +182,14 @@ class Draining(Refusal):
     remedy = "Try again; another worker or gateway answers."
 
 
+class CutOff(Refusal):
+    """The worker ended before the answer did; only for the record: the connection is reset, nobody reads it."""
+
+    status, reason, title = 503, "cut_off", "The gateway stopped or reloaded before the answer was complete"
+    remedy = "Try again; the operator raises server.graceful_timeout or server.reload_drain where answers take longer."
+    close = True
+
+
 class StoreUnavailable(Refusal):
     status, reason, title = 503, "store_unavailable", "The gateway's shared state cannot be written"
     remedy = "The operator looks at state.path (space, rights) or the Redis server."

@@ -32,8 +32,13 @@ class Application:
         gateway.start()
         self._gateway = gateway
 
+    def cut(self) -> None:
+        """Record the requests that are still under way: the server ends, and breaks them off next."""
+        if self._gateway is not None:
+            self._gateway.cut()
+
     def stop(self) -> None:
-        """Stop what runs beside the pipeline, and write what is left of the log. Idempotent."""
+        """Record what is under way, stop what runs beside the pipeline, write what is left of the log. Idempotent."""
         gateway, self._gateway = self._gateway, None
         if gateway is not None:
             gateway.stop()

@@ -53,6 +53,7 @@ class Edge:
         self._planes = planes
         self._proxies = proxies
         self._recorder = recorder
+        self._begin = recorder.begin
         self._monotonic = clock.monotonic
         self._make_id = RequestIds().make
         self._security = [(name.lower(), name, value) for name, value in security_headers.items()]
@@ -108,6 +109,7 @@ class Edge:
     def _identify(self, exchange: Exchange, environ: Mapping[str, Any]) -> None:
         """When, from whom, under which id."""
         exchange.received = environ.get("gateway.received") or self._monotonic()
+        self._begin(exchange)
         peer = environ.get("gateway.peer")
         if peer is None:
             # gunicorn gives the peer of a unix socket as "". No REMOTE_ADDR at all: no server, nobody to trust.

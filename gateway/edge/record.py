@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from gateway.clock import Clock
-from gateway.errors import ClientGone, InternalError, Refusal
+from gateway.errors import ClientGone, CutOff, InternalError, Refusal
 from gateway.exchange import Answer, Exchange
 from gateway.telemetry.access import AccessLog
 from gateway.telemetry.metrics import RequestMetrics
@@ -17,13 +17,20 @@ _BODILESS = frozenset((204, 304))
 
 
 class Recorder:
-    """access, metrics: None where there is none (a test, a gateway without metrics)."""
+    """access, metrics: None where there is none (a test, a gateway without metrics).
+
+    begin(exchange): it is under way from now on, and will be recorded once, by whoever takes it out of `_under_way`,
+    which is one step: its own thread at the end of its answer, or `cut`.
+    """
 
     def __init__(self, access: AccessLog | None, metrics: RequestMetrics | None, clock: Clock) -> None:
         self._access = access
         self._metrics = metrics
         self._monotonic = clock.monotonic
         self._log = structlog.get_logger("gateway.edge")
+        self._under_way: set[Exchange] = set()
+        self.begin = self._under_way.add
+        self._bodies: dict[Exchange, RecordedBody] = {}  # of those whose answers are streamed
 
     def whole(self, exchange: Exchange, answer: Answer) -> None:
         """Record an answer whose body is at hand, or arrange that a streamed one is recorded at its end."""
@@ -32,9 +39,33 @@ class Recorder:
             reason = None if answer.refusal is None else getattr(answer.refusal, "reason", InternalError.reason)
             self.write(exchange, answer.status, reason, len(body[0]) if len(body) == 1 else sum(map(len, body)))
         else:
-            answer.body = RecordedBody(body, exchange, answer, self)
+            answer.body = self._bodies[exchange] = RecordedBody(body, exchange, answer, self)
+
+    def cut(self) -> None:
+        """Record what is still under way: the process ends, and with it these answers, of which no more goes out."""
+        for exchange in list(self._under_way):
+            if not self._take(exchange):
+                continue
+            if exchange.upload is not None:
+                exchange.bytes_in = exchange.upload.received
+            body = self._bodies.get(exchange)
+            status, moved = (CutOff.status, 0) if body is None else (body.status, body.moved)
+            self._write(exchange, status, CutOff.reason, moved)
 
     def write(self, exchange: Exchange, status: int, reason: str | None, bytes_out: int) -> None:
+        """Record how it ended, unless it was cut off before."""
+        if self._take(exchange):
+            self._bodies.pop(exchange, None)
+            self._write(exchange, status, reason, bytes_out)
+
+    def _take(self, exchange: Exchange) -> bool:
+        try:
+            self._under_way.remove(exchange)
+        except KeyError:
+            return False
+        return True
+
+    def _write(self, exchange: Exchange, status: int, reason: str | None, bytes_out: int) -> None:
         """Never raises: what fails here must not cost the client its answer."""
         try:
             seconds = self._monotonic() - exchange.received
@@ -58,7 +89,7 @@ class RecordedBody:
     unless the answer has no body to move or all that its Content-Length announced was moved.
     """
 
-    __slots__ = ("_answer", "_body", "_exchange", "_moved", "_next", "_recorder")
+    __slots__ = ("_answer", "_body", "_exchange", "_next", "_recorder", "moved")
 
     def __init__(self, body: Iterable[bytes], exchange: Exchange, answer: Answer, recorder: Recorder) -> None:
         self._body: Any = body
@@ -66,7 +97,11 @@ class RecordedBody:
         self._exchange = exchange
         self._answer = answer
         self._recorder: Recorder | None = recorder  # None: it was told
-        self._moved = 0
+        self.moved = 0  # bytes so far
+
+    @property
+    def status(self) -> int:
+        return self._answer.status
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -85,7 +120,7 @@ class RecordedBody:
                 self._recorder.failed(self._exchange)
             self._tell(InternalError.reason)
             raise
-        self._moved += len(chunk)
+        self.moved += len(chunk)
         return chunk
 
     def close(self) -> None:
@@ -101,11 +136,11 @@ class RecordedBody:
     def _complete(self) -> bool:
         if self._exchange.method == "HEAD" or self._answer.status in _BODILESS:
             return True
-        moved = str(self._moved)
+        moved = str(self.moved)
         return any(name.lower() == "content-length" and value == moved for name, value in self._answer.headers)
 
     def _tell(self, reason: str | None) -> None:
         recorder, self._recorder = self._recorder, None
         if recorder is not None:
             refusal = self._answer.refusal
-            recorder.write(self._exchange, self._answer.status, reason or getattr(refusal, "reason", None), self._moved)
+            recorder.write(self._exchange, self._answer.status, reason or getattr(refusal, "reason", None), self.moved)

@@ -51,11 +51,14 @@ class ThreadGroup:
             thread.start()
 
     def stop(self, patience: float = 1.0) -> None:
-        """End the threads that are idle, and reset the connections that are still open."""
+        """End the threads that are idle, waiting up to `patience` seconds for the others."""
         os.eventfd_write(self._end, 1)
         deadline = monotonic() + patience
         for thread in self._threads:
             thread.join(max(0.0, deadline - monotonic()))
+
+    def abort(self) -> None:
+        """Behind `stop`: reset the connections that are still open."""
         for connection in list(self.service.connections.values()):
             connection.abort()
         if not any(thread.is_alive() for thread in self._threads):

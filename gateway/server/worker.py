@@ -81,6 +81,10 @@ class GatewayWorker(ThreadWorker):  # type: ignore[misc]
             serving.close()
 
 
+def _nothing() -> None:
+    """For an application that keeps no records."""
+
+
 class Serving:
     """Everything that a running worker has: listeners, groups of threads, deadlines. Used by the main thread alone."""
 
@@ -213,9 +217,18 @@ class Serving:
             self.turn(_LEAVING_TICK, idle_until)
 
     def close(self) -> None:
-        """End all threads that can be ended. What is still open is reset: a cut answer must not look whole."""
+        """End all threads that can be ended. What is still open is reset: a cut answer must not look whole.
+
+        Before that the application records the requests that are cut off, for their threads may wait for a backend.
+        """
         for group in self._groups.values():
             group.stop(patience=_LEAVING_TICK)
+        try:
+            getattr(self._worker.wsgi, "cut", _nothing)()
+        except Exception:
+            self._worker.log.exception("The application failed to record what is cut off")
+        for group in self._groups.values():
+            group.abort()
         self._lingerer.stop()
         for listener in self._worker.sockets:
             listener.close()

@@ -49,6 +49,7 @@ class Promise(Enum):
     OWN_THREADS = "gunicorn's gthread has one pool of threads for all listeners, and requests wait for one for ever"
     OWN_REFUSALS = "gunicorn's gthread answers what it refuses itself (malformed heads, limits) with a page of its own"
     DRAINS = "gunicorn's gthread closes idle connections at once when it leaves: nobody can ask it any more"
+    CUTS_OFF = "gunicorn's gthread is killed when its time is over, and cannot tell any more what that cuts off"
 
 
 @dataclass(frozen=True)

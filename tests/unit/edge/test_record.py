@@ -1,5 +1,7 @@
 """One record a request, at the right time, however its answer ended."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from gateway.clock import FakeClock
@@ -53,14 +55,20 @@ def clock():
 
 
 @pytest.fixture
-def answer(log, clock):
+def recorder(log, clock):
+    return Recorder(log, log, clock)
+
+
+@pytest.fixture
+def answer(recorder):
     """Records an answer with the given body; returns the answer."""
 
     def record(body, *, status=200, method="GET", headers=(), refusal=None):
         exchange = Exchange({"REQUEST_METHOD": method}, "external")
         exchange.received = 50.0
         made = Answer(status, list(headers), body, refusal=refusal)
-        Recorder(log, log, clock).whole(exchange, made)
+        recorder.begin(exchange)
+        recorder.whole(exchange, made)
         return made
 
     return record
@@ -148,5 +156,41 @@ def test_a_record_that_fails_costs_nobody_the_answer(clock, capsys):
             raise ValueError("no")
 
     exchange = Exchange({"REQUEST_METHOD": "GET"}, "external")
-    Recorder(Broken(), None, clock).whole(exchange, Answer(200, [], [b""]))
+    recorder = Recorder(Broken(), None, clock)
+    recorder.begin(exchange)
+    recorder.whole(exchange, Answer(200, [], [b""]))
     assert "record_failed" in capsys.readouterr().out
+
+
+# --- what the end of the process cuts off
+def test_an_answer_that_is_cut_off_is_recorded_once(answer, recorder, log, clock):
+    made = answer(Stream(b"ab", b"cde"), status=206)
+    next(made.body)
+    clock.advance(2.0)
+    recorder.cut()
+    assert log.lines == [(206, "cut_off", 2, 2.0)]
+    assert list(made.body) == [b"cde"]
+    made.body.close()
+    recorder.cut()
+    assert len(log.lines) == len(log.counted) == 1
+
+
+def test_a_request_without_an_answer_is_cut_off_too(recorder, log):
+    exchange = Exchange({"REQUEST_METHOD": "POST"}, "external")
+    exchange.upload = SimpleNamespace(received=7)
+    recorder.begin(exchange)
+    recorder.cut()
+    assert [line[:3] for line in log.lines] == [(503, "cut_off", 0)]
+    assert exchange.bytes_in == 7
+    late = Answer(200, [], Stream(b"ab"))
+    recorder.whole(exchange, late)
+    assert list(late.body) == [b"ab"]
+    assert len(log.lines) == 1
+
+
+def test_nothing_is_cut_off_when_all_is_done(answer, recorder, log):
+    answer([b"hello"])
+    answer(Stream(b"ab")).body.close()
+    del log.lines[:]
+    recorder.cut()
+    assert log.lines == []

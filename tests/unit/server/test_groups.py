@@ -48,6 +48,7 @@ def group(application: Any = hello, *, started: bool = True, **plan: Any) -> Ite
     yield one
     if started:
         one.stop()
+        one.abort()
     else:
         for connection in list(service.connections.values()):
             connection.close()
@@ -309,6 +310,7 @@ def test_stopping_resets_what_is_open() -> None:
         wire.send(b"GET / HTTP/1.0\r\n\r\n")
         wire.head()
         one.stop(patience=0.1)
+        one.abort()
         gate.set()
         eventually(lambda: not one.service.connections)
         assert wire._until_end()

@@ -7,6 +7,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from tests.support import behaviours
 from tests.support.backend import FakeBackend
+from tests.support.process import eventually
 from tests.support.servers import IN_PROCESS, Gateway, Promise, Server, at_once
 
 KEYS = [
@@ -211,6 +213,54 @@ def test_a_request_under_way_when_the_gateway_stops_has_its_line(server: Server,
         assert slow.result().status == 200
         gateway.wait_exit()
     assert [one["query"] for one in requests(gateway)] == ["stopping"]
+
+
+HELD = {"/held": behaviours.slow_body([b"x" * 1000] * 1000, 0.02), "/waits": behaviours.hang}
+
+
+def cut_off(gateway: Gateway) -> dict[str, tuple[Any, ...]]:
+    """What the lines of the requests that were cut off tell, by path."""
+    lines = [one for one in requests(gateway) if one["reason"] == "cut_off"]
+    assert len({one["request_id"] for one in lines}) == len(lines)
+    assert all(one["duration_ms"] > 900 and one["instance"] == "one" for one in lines)
+    return {one["path"]: (one["status"], one["bytes_out"] > 1000, one["bytes_in"] > 0) for one in lines}
+
+
+@pytest.mark.needs(Promise.SOCKET, Promise.PROCESSES, Promise.CUTS_OFF)
+def test_requests_that_a_stop_cuts_off_have_their_lines(server: Server, tmp_path: Path):
+    with FakeBackend(behaviours.by_path(HELD, behaviours.hang_unread)) as backend:
+        config = with_instance(backend, server={"graceful_timeout": "1s"})
+        with server.serve(config, folder=tmp_path) as gateway, ExitStack() as clients:
+            download, waiting, upload = (clients.enter_context(gateway.connect()) for _ in range(3))
+            download.send("GET /held HTTP/1.1\r\nHost: h\r\n\r\n")
+            waiting.send("GET /waits HTTP/1.1\r\nHost: h\r\n\r\n")
+            upload.send(b"PUT /upload HTTP/1.1\r\nHost: h\r\nContent-Length: 900000\r\n\r\n" + b"x" * 100_000)
+            backend.wait_until(lambda: len(backend.requests) == 3)
+            gateway.signal(signal.SIGTERM)
+            gateway.wait_exit()
+        told = {"/held": (200, True, False), "/waits": (503, False, False), "/upload": (503, False, True)}
+        assert cut_off(gateway) == told
+        assert len(requests(gateway)) == 3
+
+
+@pytest.mark.needs(Promise.SOCKET, Promise.PROCESSES, Promise.CUTS_OFF)
+def test_requests_that_a_reload_cuts_off_are_told_and_counted(server: Server, tmp_path: Path):
+    with FakeBackend(behaviours.by_path(HELD)) as backend:
+        config = with_instance(backend, server={"reload_drain": "1s"})
+        with server.serve(config, folder=tmp_path) as gateway:
+            with gateway.connect() as download, gateway.connect() as waiting:
+                download.send("GET /held HTTP/1.1\r\nHost: h\r\n\r\n")
+                waiting.send("GET /waits HTTP/1.1\r\nHost: h\r\n\r\n")
+                backend.wait_until(lambda: len(backend.requests) == 2)
+                before = set(gateway.worker_pids)
+                gateway.reload()
+                eventually(lambda: not before & set(gateway.worker_pids))
+                assert waiting.ended() == "reset"
+            assert cut_off(gateway) == {"/held": (200, True, False), "/waits": (503, False, False)}
+            metrics = gateway.get("/metrics", internal=True).body.decode().splitlines()
+            counted = [one for one in metrics if 'reason="cut_off"' in one]
+            assert sorted(one.rpartition(" ")[2] for one in counted) == ["1.0", "1.0"]
+            assert [one for one in metrics if one.startswith("gateway_in_flight{") and not one.endswith(" 0.0")] == []
 
 
 # --- settings, the same with every server ---------------------------------------------------------------------------

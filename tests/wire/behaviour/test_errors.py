@@ -271,6 +271,7 @@ ELSEWHERE = {
     "pool_exhausted": "above",
     "address_refused": "above",
     "client_gone": "nobody reads that answer; its line: test_access_log.py",
+    "cut_off": "nobody reads that answer; its line: test_access_log.py",
     "draining": "before a worker has begun and after its end, which no client gets to see; /readyz: test_health.py",
     "store_full": "test_store.py",
     "store_unavailable": "a broken disk: tests/contract/test_engines_start.py",

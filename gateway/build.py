@@ -161,11 +161,7 @@ def build(config: Config, runtime: Runtime) -> Gateway:
         clock=clock,
         security_headers=config.server.security_headers,
     )
-    page, generation = runtime.page, runtime.generation
-
-    def in_force() -> bool:
-        return page.generation == generation
-
+    in_force = runtime.in_force
     parts: list[Part] = [writer, _Closing(engine.close), _Closing(sessions.close), _Resolving(resolver)]
     parts.append(Periodic("sweep", SWEEP, _sweep(registry, sessions, shared.budgets, in_force)))
     if any(service.health.active or service.health.passive for service in config.services.values()):

@@ -139,7 +139,7 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
             self._refuse(f"gunicorn does not take its settings: {error}")
             return
         generation = Generation(
-            number=self.roster.page.accepted + 1,
+            number=self.roster.next_number,
             config=outcome.config,
             cfg=cfg,
             size=cfg.workers,

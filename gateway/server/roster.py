@@ -30,7 +30,10 @@ class NoSlot(Exception):
 
 @dataclass(slots=True, eq=False)
 class Generation:
-    """One accepted load. cfg: gunicorn's settings for its workers. size: how many there are to be. contexts: TLS."""
+    """One accepted load. cfg: gunicorn's settings for its workers. size: how many there are to be. contexts: TLS.
+
+    A candidate that is withdrawn leaves its number to the next.
+    """
 
     number: int
     config: Config
@@ -144,6 +147,11 @@ class Roster:
         ]
 
     # --- generations come and go ---
+    @property
+    def next_number(self) -> int:
+        """Of the load that is proposed next."""
+        return self.current.number + 1
+
     def propose(self, candidate: Generation, now: float) -> list[Post]:
         """A reload was accepted. Returns the workers of a candidate that it overtakes: they are to leave."""
         overtaken = self.withdraw()
@@ -152,8 +160,12 @@ class Roster:
         return overtaken
 
     def withdraw(self) -> list[Post]:
-        """Give the candidate up. Returns its workers: they are to leave."""
+        """Give the candidate up. Returns its workers: they are to leave.
+
+        That they leave is what tells them from the workers of the next candidate, which gets the same number.
+        """
         candidate, self.candidate = self.candidate, None
+        self.page.accept(self.current.number)
         return self.staying(candidate) if candidate else []
 
     def take_over(self, now: float) -> list[Post] | None:

@@ -136,7 +136,8 @@ class ControlPage:
 
     @property
     def accepted(self) -> int:
-        """The number of the last accepted load; ahead of `generation` while its workers start."""
+        """The number of the last accepted load; ahead of `generation` while its workers start, and back when they do
+        not."""
         return int(self._words[_ACCEPTED])
 
     @property
@@ -248,6 +249,11 @@ class Runtime:
     @property
     def cell(self) -> Cell:
         return self.page.cell(self.slot)
+
+    def in_force(self) -> bool:
+        """Whether the worker's load is the one that serves. A load that was withdrawn has the same number as the next
+        one, but its workers were told to make way."""
+        return self.page.generation == self.generation and not self.cell.draining
 
     @classmethod
     def alone(cls, origin: Path | None = None) -> Runtime:

@@ -272,7 +272,7 @@ def test_workers_that_cannot_start_leave_the_old_ones_serving(load):
         assert "setup fails on purpose" in process.log_text
         assert served(process) == ["a"]
         eventually(lambda: len(process.worker_pids) == 2)
-        process.reload(config("c"))
+        assert process.reload(config("c")) == 2  # accepted loads are counted, and the first was none
         assert served(process) == ["c"]
         assert end()[1] == []
 

@@ -161,8 +161,10 @@ def test_a_withdrawn_candidate_leaves_what_serves_alone():
     crew.roster.propose(generation(2), crew.now)
     started = crew.fork()
     crew.ready(started[0])
+    assert (crew.page.accepted, crew.roster.next_number) == (2, 2)
     leaving = crew.roster.withdraw()
     assert leaving == started
+    assert (crew.page.accepted, crew.roster.next_number) == (1, 2)
     crew.leave(leaving)
     assert crew.roster.take_over(crew.now) is None
     assert crew.roster.staying(crew.roster.current) == before
@@ -175,13 +177,15 @@ def test_a_candidate_is_overtaken_by_the_next():
     before = crew.serving()
     crew.roster.propose(generation(2), crew.now)
     started = crew.fork()
-    overtaken = crew.roster.propose(generation(3), crew.now)
+    overtaken = crew.roster.propose(generation(crew.roster.next_number), crew.now)
     assert overtaken == started
     crew.leave(overtaken)
     fresh = crew.fork()
     crew.ready(*fresh, *started)
     assert crew.roster.take_over(crew.now) == before
-    assert crew.roster.current.number == 3
+    assert crew.roster.current.number == crew.page.accepted == 2
+    assert crew.roster.current is fresh[0].generation
+    assert crew.roster.next_number == 3
 
 
 def test_failures_to_start_are_retried_ever_more_slowly():

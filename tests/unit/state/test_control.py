@@ -154,3 +154,21 @@ def test_a_master_killed_in_the_middle_of_a_report_leaves_the_one_before():
 def test_a_process_without_a_master_serves_its_own_first_generation():
     runtime = Runtime.alone()
     assert (runtime.page.generation, runtime.page.accepted, runtime.cell.ready) == (1, 1, True)
+
+
+def test_the_workers_of_a_withdrawn_load_are_not_taken_for_those_of_the_next_with_its_number():
+    page = ControlPage()
+    page.serve(1, 0.0)
+    first, withdrawn, fresh = (Runtime(page=page, slot=slot, generation=1 + (slot > 0)) for slot in range(3))
+    for runtime in (first, withdrawn, fresh):
+        runtime.cell.take(1 + runtime.slot, runtime.generation)
+    assert [runtime.in_force() for runtime in (first, withdrawn, fresh)] == [True, False, False]
+    withdrawn.cell.leave(drain=True)
+    page.serve(2, 0.0)
+    assert [runtime.in_force() for runtime in (first, withdrawn, fresh)] == [False, False, True]
+
+
+def test_a_load_is_in_force_until_the_end_of_a_stop():
+    runtime = Runtime.alone()
+    runtime.cell.leave(drain=False)
+    assert runtime.in_force()

@@ -97,7 +97,7 @@ class Gateway:
 
 
 def build(config: Config, runtime: Runtime) -> Gateway:
-    """Wire a gateway. StateError: the state engine cannot be opened. LookupError: a named function is not there."""
+    """Wire a gateway. StateError: the state engine cannot be opened. Unresolved: a named function is not there."""
     clock = SystemClock()
     writer = LineWriter()
     logs.configure(config.logging, writer.write, clock.wall)
@@ -168,7 +168,7 @@ def build(config: Config, runtime: Runtime) -> Gateway:
         crew = Crew("probe", THREADS)
         parts += [_Closing(crew.stop), _prober(shared, clock, Probing(sessions), crew, in_force)]
     if config.setup is not None:
-        parts.append(Setup(config.setup, plugin.resolve(config.setup, config.folder), engine, registry))
+        parts.append(Setup(config.setup, _function("setup", config.setup, config), engine, registry))
     return Gateway(edge.serve, edge.refused, recorder.cut, parts)
 
 
@@ -227,9 +227,17 @@ def _router(config: Config, engine: Engine, registry: Registry) -> Router:
     function = config.routing.function
     return Router(
         tables,
-        None if function is None else plugin.resolve(function, config.folder),
+        None if function is None else _function("routing.function", function, config),
         knows=lambda name: name in registry.snapshot().services,
     )
+
+
+def _function(path: str, reference: str, config: Config) -> Callable[..., Any]:
+    try:
+        return plugin.resolve(reference, config.folder)
+    except plugin.Unresolved as error:
+        error.path = path
+        raise
 
 
 def _address_rule(rule: AddressRule) -> Callable[[Any, str, int], str | None]:

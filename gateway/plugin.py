@@ -14,6 +14,12 @@ from types import ModuleType
 from typing import Any
 
 
+class Unresolved(LookupError):
+    """A reference in the configuration names no callable. path: its key, where the one who resolves it says so."""
+
+    path = ""
+
+
 def kinds(package: ModuleType) -> list[str]:
     """The names of the kinds that a plug point's folder holds, sorted."""
     return sorted(found.name for found in pkgutil.iter_modules(package.__path__) if not found.name.startswith("_"))
@@ -33,7 +39,7 @@ def load_all(package: ModuleType) -> dict[str, ModuleType]:
 
 
 def resolve(reference: str, folder: Path | None = None) -> Callable[..., Any]:
-    """The callable that `module:function` names, its module imported. LookupError tells why there is none.
+    """The callable that `module:function` names, its module imported. Unresolved tells why there is none.
 
     folder: where the module, and what it imports, is looked for when sys.path does not have it. An exception that the
     module itself raises is the error's cause.
@@ -44,10 +50,10 @@ def resolve(reference: str, folder: Path | None = None) -> Callable[..., Any]:
     try:
         module = importlib.import_module(name)
     except (Exception, SystemExit) as error:
-        raise LookupError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+        raise Unresolved(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
     found = getattr(module, attribute, None)
     if found is None:
-        raise LookupError(f"{module.__file__ or name} has no {attribute}")
+        raise Unresolved(f"{module.__file__ or name} has no {attribute}")
     if not callable(found):
-        raise LookupError(f"{attribute} in {module.__file__ or name} is not callable")
+        raise Unresolved(f"{attribute} in {module.__file__ or name} is not callable")
     return found  # type: ignore[no-any-return]  # callable() leaves it at object

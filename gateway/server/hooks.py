@@ -5,8 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from typing import Any
 
+import structlog
+from gunicorn.arbiter import Arbiter
+
+from gateway import plugin
 from gateway.config.model import Config
 from gateway.server import logger, pinning
 from gateway.server.http1 import HeadLimits
@@ -15,6 +20,7 @@ from gateway.server.plan import WorkerPlan
 from gateway.server.roster import Post
 from gateway.server.shared import Shared
 from gateway.state.control import Runtime
+from gateway.state.engines import StateError
 
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _MASTER_ONLY = (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
@@ -47,14 +53,29 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """In the worker, with its handlers in place: build what serves, then tell the master. It raises what keeps it."""
+    """In the worker, with its handlers in place: build what serves, then tell the master, or what keeps it from that.
+
+    What the configuration or the state is at fault for is told in a line and ends the worker; all else it raises.
+    """
     for number in _MASTER_ONLY:
         signal.signal(number, signal.SIG_IGN)  # `pkill -HUP` hits the workers too
-    worker.wsgi.start(worker.post.generation.config, worker.runtime)
+    cell = worker.post.cell
+    try:
+        worker.wsgi.start(worker.post.generation.config, worker.runtime)
+    except (plugin.Unresolved, StateError) as error:
+        path = getattr(error, "path", "")
+        cell.fail(path, str(error))
+        cause = error.__cause__ if isinstance(error, plugin.Unresolved) else None  # the traceback of a user's module
+        log = structlog.get_logger("gateway.worker")
+        log.error("start_failed", path=path, message=str(error), **({"exc_info": cause} if cause else {}))
+        sys.exit(Arbiter.WORKER_BOOT_ERROR)
+    except Exception as error:
+        cell.fail("", f"{type(error).__name__}; the log holds the traceback")
+        raise
     # What was built lives as long as the worker: full collections must not walk 10,000 routes again and again.
     gc.collect()
     gc.freeze()
-    worker.post.cell.ready = True
+    cell.ready = True
 
 
 def worker_exit(server: Any, worker: Any) -> None:

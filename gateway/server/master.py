@@ -25,7 +25,7 @@ from gateway.config.model import Config
 from gateway.config.problems import Problem
 from gateway.server import logger, tls
 from gateway.server.examination import Examination, Outcome
-from gateway.server.roster import STEADY, Generation, NoSlot, Post, Roster
+from gateway.server.roster import BOOT_LIMIT, STEADY, Generation, NoSlot, Post, Roster
 from gateway.server.shared import Shared
 
 SOON = 0.02  # seconds between looks while something is about to become ready or due
@@ -149,8 +149,8 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
         self._log.info("reload_accepted", generation=generation.number, workers=generation.size)
         self._make_way(self.roster.propose(generation, time.monotonic()))
 
-    def _refuse(self, why: str) -> None:
-        self._refused([Problem(file=str(self.path), why=why)])
+    def _refuse(self, why: str, path: str = "") -> None:
+        self._refused([Problem(file=str(self.path), path=path, why=why)])
 
     def _refused(self, problems: Sequence[Problem]) -> None:
         """The reload is off; one line for each reason."""
@@ -263,21 +263,25 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
         worker.tmp.close()
         self.cfg.child_exit(self, worker)
         if not expected and not was_ready:
-            self._failed_to_start(post.generation, code)
+            self._failed_to_start(post, code)
         elif not expected and code and now < post.since + STEADY:
             post.generation.failed(now)
 
-    def _failed_to_start(self, generation: Generation, code: int) -> None:
-        roster = self.roster
+    def _failed_to_start(self, post: Post, code: int) -> None:
+        roster, generation = self.roster, post.generation
+        path, why = post.cell.failure or ("", _cause(post, code))
         if generation is roster.candidate:
-            how = logger.how_it_ended(code)
-            self._refuse(f"its workers do not start, the first ended with {how}; the log holds the reason")
+            self._refuse(f"its workers do not start: {why}", path)
             self._make_way(roster.withdraw())
         elif roster.page.generation == 0 and code > 0:
-            raise HaltServer("a worker could not start", code)
+            raise HaltServer(f"a worker could not start: {path}{path and ': '}{why}", code)
         else:
             self._log.error(
-                "worker_start_failed", generation=generation.number, retry_in=generation.failed(time.monotonic())
+                "worker_start_failed",
+                generation=generation.number,
+                path=path,
+                message=why,
+                retry_in=generation.failed(time.monotonic()),
             )
 
     # --- the end ---
@@ -292,3 +296,11 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
             post.leave_by = time.monotonic() + seconds
             post.cell.leave(drain=False)
         super().stop(graceful)
+
+
+def _cause(post: Post, code: int) -> str:
+    """Why a worker did not start that has told nothing, by its exit code."""
+    how = logger.how_it_ended(code)
+    if code < 0 and time.monotonic() > post.since + BOOT_LIMIT:
+        return f"the first was not ready within {BOOT_LIMIT:g} s"
+    return f"the first was ended by {how}" if code < 0 else f"the first ended with {how}; the log holds the reason"

@@ -7,6 +7,7 @@ Nothing in it takes a lock:
 - The report of the last reload is a text. It is kept twice; the master writes the copy that is not in use, with its
   CRC-32, then turns the index. A reader that was overtaken sees a wrong sum and reads again. A master that is killed
   while it writes leaves the other copy whole.
+- What kept a worker from starting is a short text with one writer, read when that process has ended.
 """
 
 from __future__ import annotations
@@ -39,18 +40,23 @@ _STAYS, _DRAINS, _STOPS = range(3)
 _REPORT_HEAD = struct.Struct("=II")  # CRC-32, length
 _ROWS_AT = _HEADER_WORDS
 _REPORTS_AT = (_HEADER_WORDS + SLOTS * _ROW_WORDS) * _WORD
-_SIZE = _REPORTS_AT + 2 * (REPORT_SIZE + _REPORT_HEAD.size)
+_FAILURE_HEAD = struct.Struct("=HH")  # bytes of the path, of the message
+_FAILURE_SIZE = 1024
+_FAILURE_PATH = 128
+_FAILURES_AT = _REPORTS_AT + 2 * (REPORT_SIZE + _REPORT_HEAD.size)
+_SIZE = _FAILURES_AT + SLOTS * _FAILURE_SIZE
 _MICRO = 1_000_000
 _MESSAGE_SIZE = 4000
 
 
 class Cell:
-    """One worker's row: the master writes occupant, generation, leaving; the worker ready, closed, connections."""
+    """One worker's row: the master writes occupant, generation, leaving; the worker the rest."""
 
-    __slots__ = ("_row",)
+    __slots__ = ("_failure", "_row")
 
-    def __init__(self, row: memoryview) -> None:
+    def __init__(self, row: memoryview, failure: memoryview) -> None:
         self._row = row
+        self._failure = failure
 
     @property
     def occupant(self) -> int:
@@ -103,8 +109,26 @@ class Cell:
         """Note why the worker is told to go (the master), before the SIGTERM. A drain may turn into a stop."""
         self._row[_LEAVING] = _DRAINS if drain else _STOPS
 
+    def fail(self, path: str, message: str) -> None:
+        """Note what keeps the worker from starting: the configuration's key, if one is at fault, and a sentence."""
+        where = path.encode()[:_FAILURE_PATH]
+        what = " ".join(message.split()).encode()[: _FAILURE_SIZE - _FAILURE_HEAD.size - len(where)]
+        start, middle = _FAILURE_HEAD.size, _FAILURE_HEAD.size + len(where)
+        self._failure[start:middle] = where
+        self._failure[middle : middle + len(what)] = what
+        self._failure[:start] = _FAILURE_HEAD.pack(len(where), len(what))
+
+    @property
+    def failure(self) -> tuple[str, str] | None:
+        """What the worker noted so; to be read once it has ended."""
+        start = _FAILURE_HEAD.size
+        where, what = _FAILURE_HEAD.unpack(self._failure[:start])
+        text = bytes(self._failure[start : start + where + what])
+        return (text[:where].decode(errors="ignore"), text[where:].decode(errors="ignore")) if what else None
+
     def take(self, occupant: int, generation: int) -> None:
         """Reset the row for a worker that is about to be forked (the master)."""
+        self._failure[: _FAILURE_HEAD.size] = bytes(_FAILURE_HEAD.size)
         self._row[_ROW_GENERATION] = generation
         self._row[_READY] = self._row[_CLOSED] = self._row[_CONNECTIONS] = 0
         self._row[_LEAVING] = _STAYS
@@ -127,6 +151,7 @@ class ControlPage:
     def __init__(self) -> None:
         self._map = mmap.mmap(-1, _SIZE)  # anonymous and shared: forks inherit it, nobody else can reach it
         self._words = memoryview(self._map).cast("B")[:_REPORTS_AT].cast("q")
+        self._failures = memoryview(self._map)[_FAILURES_AT:]
 
     # --- the generation in force ---
     @property
@@ -166,7 +191,8 @@ class ControlPage:
         if not 0 <= slot < SLOTS:
             raise IndexError(f"slot {slot} is not one of {SLOTS}")
         start = _ROWS_AT + slot * _ROW_WORDS
-        return Cell(self._words[start : start + _ROW_WORDS])
+        failure = slot * _FAILURE_SIZE
+        return Cell(self._words[start : start + _ROW_WORDS], self._failures[failure : failure + _FAILURE_SIZE])
 
     def occupied(self) -> Iterator[tuple[int, Cell]]:
         """Every slot with a worker, lowest first."""

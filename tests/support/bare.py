@@ -15,12 +15,20 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gateway.config.model import Config
+from gateway.plugin import Unresolved
 from gateway.state.control import Runtime
 
 
 def fails(*_: Any) -> None:
     """As `setup`: the worker's start raises."""
     raise RuntimeError("setup fails on purpose")
+
+
+def cannot(*_: Any) -> None:
+    """As `setup`: the worker's start tells what keeps it."""
+    error = Unresolved("there is no licence")
+    error.path = "setup"
+    raise error
 
 
 def hangs(*_: Any) -> None:

@@ -268,7 +268,7 @@ def test_workers_that_cannot_start_leave_the_old_ones_serving(load):
         process.write(config("b", setup="tests.support.bare:fails"))
         process.hup()
         (error,) = refused(process)
-        assert "do not start" in error["message"]
+        assert error["message"] == "its workers do not start: RuntimeError; the log holds the traceback"
         assert "setup fails on purpose" in process.log_text
         assert served(process) == ["a"]
         eventually(lambda: len(process.worker_pids) == 2)
@@ -281,8 +281,40 @@ def test_workers_that_kill_themselves_at_their_start_leave_the_old_ones_serving(
     with gateway("a") as process:
         process.write(config("b", setup="tests.support.bare:dies"))
         process.hup()
-        assert "do not start" in refused(process)[0]["message"]
+        assert refused(process)[0]["message"] == "its workers do not start: the first was ended by SIGKILL"
         assert served(process) == ["a"]
+
+
+def test_what_keeps_workers_from_starting_is_told_with_its_key():
+    with gateway("a") as process:
+        process.write(config("b", setup="tests.support.bare:cannot"))
+        process.hup()
+        (error,) = refused(process)
+        assert (error["path"], error["message"]) == ("setup", "its workers do not start: there is no licence")
+        told = process.wait_event("start_failed")
+        assert (told["path"], told["message"]) == ("setup", "there is no licence")
+        assert "Traceback" not in process.log_text
+
+
+def test_a_function_that_fails_only_in_workers_is_told_with_its_traceback(tmp_path: Path):
+    flag = tmp_path / "examined"
+    lines = [
+        "from pathlib import Path",
+        f"flag = Path({str(flag)!r})",
+        "if flag.exists():",
+        "    raise OSError('no licence')",
+    ]
+    (tmp_path / "picky.py").write_text("\n".join([*lines, "flag.touch()", "def choose(request): ..."]))
+    with GatewayProcess(config("a"), env={"PYTHONPATH": str(tmp_path)}) as process:
+        process.write(config("b", routing={"function": "picky:choose"}))
+        process.hup()
+        (error,) = refused(process)
+        assert error["path"] == "routing.function"
+        assert error["message"] == "its workers do not start: picky cannot be imported: OSError: no licence"
+        told = process.wait_event("start_failed", path="routing.function")
+        assert "picky.py" in told["exception"]
+        assert all(line.startswith("{") for line in process.lines)
+        assert process.get("/a").status == 200
 
 
 def test_workers_that_hang_at_their_start_do_not_hold_up_the_next_edit():

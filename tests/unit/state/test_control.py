@@ -172,3 +172,19 @@ def test_a_load_is_in_force_until_the_end_of_a_stop():
     runtime = Runtime.alone()
     runtime.cell.leave(drain=False)
     assert runtime.in_force()
+
+
+def test_what_keeps_a_worker_from_starting_is_bounded_and_gone_with_the_next_in_its_slot():
+    page = ControlPage()
+    first, last = page.cell(0), page.cell(SLOTS - 1)
+    for cell in (first, last):
+        cell.take(1, 1)
+        assert cell.failure is None
+    first.fail("routing.function", "shop cannot be imported:\n  no")
+    last.fail("p" * 500, "ü" * 5000)
+    assert first.failure == page.cell(0).failure == ("routing.function", "shop cannot be imported: no")
+    assert last.failure is not None
+    assert (len(last.failure[0]), set(last.failure[1])) == (128, {"ü"})
+    assert page.cell(1).failure is page.cell(SLOTS - 2).failure is None
+    first.take(2, 1)
+    assert first.failure is None

@@ -179,7 +179,7 @@ class Serving:
         cannot (TLS) stay until their time is over or the client closes them, for only then no request can be on its
         way; on a stop they get STOP_LINGER. A stop may come during the drain of a reload. On a stop the internal
         listener stays open as long as there are external connections: the backends of their requests may call in, and
-        /readyz says why nobody else should.
+        /readyz says why nobody else should. Without a master it closes, too: another gateway may want to bind it.
         """
         plan = self._plan
         self._acceptor.stop()
@@ -196,7 +196,8 @@ class Serving:
         idle_until = _FOREVER
         stopping = False
         while True:
-            if not stopping and not (plan.reloading() and self._worker.ppid == os.getppid()):
+            orphaned = self._worker.ppid != os.getppid()
+            if not stopping and (orphaned or not plan.reloading()):
                 stopping = True
                 now = monotonic()
                 for group in self._groups.values():
@@ -205,7 +206,8 @@ class Serving:
                 self._acceptor.close("external")
                 self._acceptor.start(self._epoll)
                 idle_until, until = now + STOP_LINGER, now + plan.graceful_timeout
-            if stopping and not ("external" in self._groups and self._groups["external"].service.connections):
+            external = self._groups.get("external")
+            if stopping and (orphaned or external is None or not external.service.connections):
                 self._acceptor.close("internal")
             for group in self._groups.values():
                 group.hand_over()

@@ -94,7 +94,8 @@ def test_a_second_master_on_the_folder_is_told_who_has_it(tmp_path: Path) -> Non
     prepare(tmp_path / "state", SIZE).close()
 
 
-def test_workers_that_outlive_their_master_keep_the_folder(tmp_path: Path) -> None:
+def test_workers_that_outlive_their_master_keep_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.state.engines.node.folder.PATIENCE", 0.2)
     waiting, ready = os.pipe()
     held, hold = os.pipe()
 
@@ -102,7 +103,7 @@ def test_workers_that_outlive_their_master_keep_the_folder(tmp_path: Path) -> No
         made = prepare(tmp_path / "state", SIZE)
         if os.fork() == 0:
             os.close(hold)
-            os.write(ready, b".")
+            os.write(ready, b"%d" % os.getpid())
             os.read(held, 1)  # until the test is over
             os._exit(0)
         os.kill(os.getpid(), 9)
@@ -110,8 +111,8 @@ def test_workers_that_outlive_their_master_keep_the_folder(tmp_path: Path) -> No
 
     dead = Worker(master)
     assert dead.died_of() == 9
-    os.read(waiting, 1)
-    assert f"process id {dead.pid}; stop it and its workers" in refusal(tmp_path / "state")
+    worker = os.read(waiting, 20).decode()
+    assert f"workers of a gateway whose master is gone, process ids {worker}:" in refusal(tmp_path / "state")
     dead.close()
     for descriptor in (waiting, ready, held, hold):
         os.close(descriptor)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.process import BARE, ROOT, GatewayProcess, PortReservation, eventually
+from tests.support.proc import connections
+from tests.support.process import BARE, ROOT, GatewayProcess, PortReservation, Reply, eventually
 
 EX_CONFIG = 78
 GATEWAY = (sys.executable, "-m", "gateway.cli")
@@ -199,6 +205,59 @@ def test_workers_end_when_their_master_is_killed():
         workers = process.worker_pids
         process.process.kill()  # type: ignore[union-attr]
         eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+
+
+@contextmanager
+def orphaned(seconds: float) -> Iterator[tuple[GatewayProcess, Future[Reply], list[int]]]:
+    """A gateway whose master was killed while a request takes so long, the request, and its two workers."""
+    with bare(workers=2) as process, ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(process.get, f"/sleep/{seconds}", timeout=60)
+        busy = eventually(lambda: [pid for pid in process.worker_pids if in_request(process, pid)])
+        master = process.process
+        assert master is not None
+        try:
+            master.kill()
+            master.wait()
+            yield process, slow, busy
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(master.pid, signal.SIGKILL)
+
+
+def in_request(process: GatewayProcess, pid: int) -> bool:
+    return any(own == process.external_port for own, _ in connections(pid))
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_workers_without_a_master_finish_their_requests_and_let_another_gateway_start():
+    with orphaned(3) as (process, slow, _):
+        eventually(lambda: not listens(process.internal_port) and not listens(process.external_port), 2)
+        assert not slow.done()
+        process.start()
+        assert slow.result().status == 200
+        assert process.get("/").status == 200
+
+
+def test_workers_without_a_master_that_keep_the_state_folder_are_named():
+    with orphaned(30) as (process, slow, busy):
+        process.start(wait=False)
+        assert process.wait_exit() == 1
+        assert (
+            f"in use by workers of a gateway whose master is gone, process ids {busy[0]}: they are" in process.log_text
+        )
+        assert "bind another" not in process.log_text
+        assert not slow.done()
+        os.kill(busy[0], signal.SIGQUIT)
+        with pytest.raises((OSError, http.client.HTTPException)):
+            slow.result()
+        process.start()
 
 
 # --- the command ----------------------------------------------------------------------------------------------------

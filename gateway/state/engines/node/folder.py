@@ -8,6 +8,8 @@ import errno
 import fcntl
 import os
 import resource
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.config.model import SMALLEST_STATE
@@ -16,8 +18,10 @@ from gateway.state.engines import StateError
 DOCUMENTS = "documents.mdb"
 READERS = 16384  # at a time, over all workers; design: at least 4 x workers x threads
 SMALLEST = SMALLEST_STATE
+PATIENCE = 5.0  # seconds; workers whose master was killed may be about to end
 
 _LOCK = "lock"
+_PAUSE = 0.1
 _READER_SIZE = 64  # bytes in LMDB's lock file
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
 
@@ -59,7 +63,8 @@ class Folder:
 def prepare(path: Path, max_size: int) -> Folder:
     """Create the folder (0700), make it this gateway's, and set `max_size` bytes of disk aside for its documents.
 
-    Keep what is returned for as long as workers run. Raises StateError when the folder cannot be created or written, is
+    Keep what is returned for as long as workers run. Waits up to `PATIENCE` seconds for workers whose master is gone.
+    Raises StateError when the folder cannot be created or written, is
     on a network filesystem, belongs to another gateway, or has no room.
     """
     path = Path(os.path.realpath(path))  # messages read better without `..`
@@ -95,16 +100,30 @@ def holder(path: Path) -> int | None:
     try:
         lock = os.stat(path / _LOCK)
         text = (path / _LOCK).read_text("ascii", "replace").strip()
-        opened = f"/proc/{text}/fd"
-        for descriptor in os.listdir(opened) if text.isdigit() else ():
-            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-                if os.path.samestat(os.stat(f"{opened}/{descriptor}"), lock):
-                    return int(text)
+        if text.isdigit() and _descriptors(text, lock):
+            return int(text)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise StateError(f"state.path {path} cannot be looked into by this user: {error.strerror}") from error
     return None
+
+
+def _descriptors(pid: str, file: os.stat_result) -> int:
+    """How many a process has of a file."""
+    found = 0
+    for descriptor in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found += os.path.samestat(os.stat(f"/proc/{pid}/fd/{descriptor}"), file)
+    return found
+
+
+def _keepers(file: os.stat_result) -> Iterator[int]:
+    """Every other process that has the file open, as far as this user may know."""
+    for pid in os.listdir("/proc"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if pid.isdigit() and int(pid) != os.getpid() and _descriptors(pid, file):
+                yield int(pid)
 
 
 def filesystem(path: Path) -> int:
@@ -122,20 +141,53 @@ def _lock(path: Path) -> int:
     except OSError as error:
         raise StateError(f"state.path {path} cannot be written: {error.strerror}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(path, lock)
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     except BlockingIOError:
-        holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        why = _in_use(path, lock)
         os.close(lock)
-        raise StateError(
-            f"state.path {path} is in use by the gateway with process id {holder}; "
-            "stop it and its workers, or set another state.path"
-        ) from None
+        raise StateError(f"state.path {path} is in use by {why}") from None
     except OSError as error:
         os.close(lock)
         raise StateError(f"state.path {path} cannot be written: {error.strerror}") from error
     return lock
+
+
+def _take(path: Path, lock: int) -> None:
+    """BlockingIOError: another gateway has it, or, after some patience, workers whose master is gone."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if _master(path, lock) is not None or time.monotonic() >= until:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return
+
+
+def _master(path: Path, lock: int) -> int | None:
+    """The process id of the gateway that has the folder; None when its master is gone. lock: ours, in vain."""
+    try:
+        found = holder(path)
+    except StateError:  # this user may not know
+        return None
+    if found == os.getpid() and _descriptors(str(found), os.fstat(lock)) == 1:
+        return None  # the number is from before a container was started again
+    return found
+
+
+def _in_use(path: Path, lock: int) -> str:
+    keepers = [] if _master(path, lock) is not None else sorted(_keepers(os.fstat(lock)))
+    if keepers:
+        return (
+            f"workers of a gateway whose master is gone, process ids {', '.join(map(str, keepers))}: "
+            "they are finishing their requests; start again when they are done, or end them with SIGQUIT"
+        )
+    pid = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+    return f"the gateway with process id {pid}; stop it and its workers, or set another state.path"
 
 
 def _allocate(path: Path, size: int, *, grow: bool) -> None:

@@ -104,7 +104,7 @@ class Exchange:
         self.deadline = 0.0
         self.cut_short = False  # by the caller's own deadline: what runs into it says nothing about the instance
         self.timeouts: Any = None  # config.model.Timeouts in force
-        self.upload: Any = None  # forward.upload.Upload; `replayable` tells whether another attempt can send it again
+        self.upload: Any = None  # forward.upload.Upload; `replayable` (another attempt can send it) and `received`
         self.bytes_in = 0
         self.upstream_seconds = 0.0
 

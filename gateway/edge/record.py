@@ -143,4 +143,7 @@ class RecordedBody:
         recorder, self._recorder = self._recorder, None
         if recorder is not None:
             refusal = self._answer.refusal
+            upload = self._exchange.upload
+            if upload is not None:  # it may have gone on beside the answer
+                self._exchange.bytes_in = upload.received
             recorder.write(self._exchange, self._answer.status, reason or getattr(refusal, "reason", None), self.moved)

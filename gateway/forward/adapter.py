@@ -30,6 +30,7 @@ from .bodies import AnswerBody, ChunkDecoder, small
 from .connection import Connection
 from .dial import Dialer
 from .pool import Pool
+from .sending import NOTHING, Sending
 from .upload import Upload
 
 # RFC 9110, 9.2.2, and others registered as idempotent. A method that is not known is taken for one that is not.
@@ -66,7 +67,8 @@ class InstanceAdapter(BaseAdapter):
 
         A pooled connection that the instance had ended is replaced, if the request may be sent twice: its method is
         idempotent, no byte of an answer came, and the body can be read again. Raises an UpstreamFailure, or what the
-        client did while it sent its body; the connection is closed then, so that nothing half sent looks whole.
+        client did while it sent its body; the connection is closed then, so that nothing half sent looks whole. Where
+        an answer begins before the body is sent and lets it go on, the AnswerBody sends the rest, and raises the same.
         """
         repeatable = method in IDEMPOTENT
         connection = self.pool.take(self._now(), timeouts.idle, repeatable)
@@ -74,8 +76,8 @@ class InstanceAdapter(BaseAdapter):
             if connection is None:
                 connection = self._fresh(timeouts, deadline, repeatable)
             try:
-                head = self._head(connection, request, timeouts, deadline, upload)
-                return head, self._body(connection, method, head, timeouts.upstream)
+                head, sending = self._head(connection, request, timeouts, deadline, upload)
+                return head, self._body(connection, method, head, timeouts.upstream, sending)
             except BaseException as error:
                 self.pool.discard(connection)
                 stale = connection.reused and not connection.answered and _ended(error)
@@ -92,20 +94,29 @@ class InstanceAdapter(BaseAdapter):
         timeouts: model.Timeouts,
         deadline: float,
         upload: Upload | None,
-    ) -> Head:
-        """Send the request and receive the answer's head."""
+    ) -> tuple[Head, Sending | None]:
+        """Send the request and receive the answer's head; and what goes on being sent while the answer's body comes."""
         limit = min(self._now() + timeouts.upstream, deadline)
-        sent = connection.send(request, limit)
-        if upload is not None:
-            sent = sent and self._send_body(connection, upload, timeouts, deadline)
-            limit = min(self._now() + timeouts.upstream, deadline + upload.waited)
-        head = connection.head(limit)
+        rest = connection.send(request, limit)
+        if upload is None:
+            if not rest:
+                return connection.head(limit), None
+            upload = NOTHING
+        sending = Sending(connection, upload, timeouts.upstream, self._now, rest)
+        sending.until_answer(deadline)
+        head = connection.head(min(self._now() + timeouts.upstream, deadline + upload.waited))
+        if sending.whole:
+            return head, None
+        if sending.goes_on(head):
+            return head, sending
         # What was not sent to its end is not the beginning of another request.
-        return head if sent else head._replace(keep=False)
+        return head._replace(keep=False), None
 
-    def _body(self, connection: Connection, method: str, head: Head, timeout: float) -> Iterable[bytes]:
+    def _body(
+        self, connection: Connection, method: str, head: Head, timeout: float, sending: Sending | None
+    ) -> Iterable[bytes]:
         """What the client gets behind the head; the connection is given back as soon as the body is here."""
-        keep = head.keep
+        keep = head.keep and sending is None
         if method == "HEAD" or head.status in _BODILESS:
             body = b""
             # A head that announces a body which must not come: some backends send it, and it would be read as the
@@ -118,34 +129,15 @@ class InstanceAdapter(BaseAdapter):
             body = decoder.feed(connection.buffer)
             connection.buffer = decoder.rest
             if not decoder.done:
-                return AnswerBody(connection, head, self, timeout, self._now, decoder=decoder, first=body)
+                return AnswerBody(connection, head, self, timeout, self._now, sending, decoder=decoder, first=body)
             head.headers.append(("Content-Length", str(len(body))))
         else:
-            whole = small(connection, head, self._now)
+            whole = small(connection, head, self._now) if sending is None else None
             if whole is None:
-                return AnswerBody(connection, head, self, timeout, self._now)
+                return AnswerBody(connection, head, self, timeout, self._now, sending)
             body = whole
         self.finish(connection, keep and not connection.buffer)
         return [body]
-
-    def _send_body(self, connection: Connection, upload: Upload, timeouts: model.Timeouts, deadline: float) -> bool:
-        """The body to its end; False when the answer comes before."""
-        chunked = upload.length is None
-        descriptor = connection.sock.fileno()
-        while True:
-            while not upload.comes(descriptor):
-                if connection.answer_begins():
-                    return False
-            piece = upload.piece()
-            if not piece:
-                break
-            if connection.answer_begins():
-                return False
-            limit = min(self._now() + timeouts.upstream, deadline + upload.waited)
-            if not connection.send(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece, limit):
-                return False
-        limit = min(self._now() + timeouts.upstream, deadline + upload.waited)
-        return not chunked or connection.send(b"0\r\n\r\n", limit)
 
     def _fresh(self, timeouts: model.Timeouts, deadline: float, repeatable: bool) -> Connection:
         """A new connection. When all the instance may have are in use, wait for one as long as for a connect."""

@@ -10,6 +10,7 @@ from gateway.errors import BadAnswer
 
 from .answers import Head
 from .connection import Closed, Connection
+from .sending import Sending
 
 SMALL = 64 * 1024  # bytes; a body of known length up to this is waited for, so that it goes out with the head
 _PATIENCE = 0.02  # seconds of that waiting
@@ -118,17 +119,20 @@ class AnswerBody:
 
     Where the backend breaks it off, it raises UpstreamReset, UpstreamTimeout or BadAnswer; who passes it on must then
     break off too. timeout: seconds between two reads. decoder and first: of a chunked body, what was decoded already.
+    sending: the request, where its own body goes on beside this one; then it also raises what the client did. The end
+    of the answer is the end of both.
     """
 
-    __slots__ = ("_connection", "_keep", "_now", "_open", "_owner", "_pieces", "_timeout")
+    __slots__ = ("_connection", "_keep", "_now", "_open", "_owner", "_pieces", "_sending", "_timeout")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         connection: Connection,
         head: Head,
         owner: Owner,
         timeout: float,
         now: Callable[[], float],
+        sending: Sending | None = None,
         *,
         decoder: ChunkDecoder | None = None,
         first: bytes = b"",
@@ -138,6 +142,7 @@ class AnswerBody:
         self._owner = owner
         self._timeout = timeout
         self._now = now
+        self._sending = sending
         self._open = True
         if decoder is not None:
             self._pieces = self._chunks(decoder, first)
@@ -169,11 +174,14 @@ class AnswerBody:
             self._owner.finish(self._connection, reusable)
 
     def _read(self) -> bytes:
+        if self._sending is not None:
+            return self._sending.receive()
         return self._connection.receive(self._now() + self._timeout)
 
     # The connection is free before the last piece is passed on: a slow client does not hold it.
     def _whole(self) -> None:
-        self._finish(self._keep and not self._connection.buffer)
+        sent = self._sending is None or self._sending.whole
+        self._finish(sent and self._keep and not self._connection.buffer)
 
     # The first piece is empty when nothing is there yet: the head need not wait for it.
     def _first(self) -> bytes:

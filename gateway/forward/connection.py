@@ -111,7 +111,7 @@ class Connection:
         """What comes within so many seconds; b"" at the end of the connection; None when nothing comes."""
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
-        return self._try_receive() if poll.poll(seconds * 1000) else None
+        return self.try_receive() if poll.poll(seconds * 1000) else None
 
     def is_stale(self) -> bool:
         """Whether the backend ended this idle connection, or sent something that nobody asked for."""
@@ -124,33 +124,37 @@ class Connection:
         return True
 
     # --- sending
-    def send(self, data: bytes, limit: float) -> bool:
-        """All of `data`, under one limit; False when a final answer begins to come before it is sent."""
+    def send(self, data: bytes, limit: float) -> bytes | memoryview:
+        """All of `data`, under one limit; what is left of it when a final answer begins to come before it is sent."""
         try:
-            sent = self._try_send(data)
-            return sent == len(data) or self._send_rest(memoryview(data)[sent:], limit)
+            sent = self.try_send(data)
+            return b"" if sent == len(data) else self._send_rest(memoryview(data)[sent:], limit)
         except ConnectionError:
             self.broken = True
             if self.answer_begins():  # it answered, then closed without reading on
-                return False
+                return data
             raise
 
-    def _send_rest(self, rest: memoryview, limit: float) -> bool:
+    def _send_rest(self, rest: memoryview, limit: float) -> memoryview:
+        while rest:
+            if self.wait(limit) and self.answer_begins():
+                break
+            rest = rest[self.try_send(rest) :]
+        return rest
+
+    def wait(self, limit: float) -> bool:
+        """Until there is room to send or something to receive: whether it is the latter."""
         poll = select.poll()
         poll.register(self.sock, select.POLLIN | select.POLLOUT)
-        while rest:
-            left = limit - self._now()
-            events = poll.poll(left * 1000) if left > 0 else []
-            if not events:
-                raise TimeoutError
-            if events[0][1] & ~select.POLLOUT and self.answer_begins():
-                return False
-            rest = rest[self._try_send(rest) :]
-        return True
+        left = limit - self._now()
+        events = poll.poll(left * 1000) if left > 0 else []
+        if not events:
+            raise TimeoutError
+        return bool(events[0][1] & ~select.POLLOUT)
 
     def answer_begins(self) -> bool:
         """Whether a final answer, or the beginning of one, is there; takes what was received into `buffer`."""
-        data = self._try_receive()
+        data = self.try_receive()
         if data == b"":
             raise Closed
         if data:
@@ -167,7 +171,7 @@ class Connection:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
         self._timeout = seconds
 
-    def _try_receive(self) -> bytes | None:
+    def try_receive(self) -> bytes | None:
         """What is there without waiting; None when nothing is."""
         try:
             data = self.sock.recv(RECEIVE, socket.MSG_DONTWAIT)
@@ -177,7 +181,7 @@ class Connection:
             self.answered = True
         return data
 
-    def _try_send(self, data: bytes | memoryview) -> int:
+    def try_send(self, data: bytes | memoryview) -> int:
         """How much the kernel took without waiting."""
         try:
             return self.sock.send(data, socket.MSG_DONTWAIT)
@@ -192,13 +196,13 @@ class TlsConnection(Connection):
     _would_block = (TimeoutError, ssl.SSLWantReadError)
 
     def more(self, seconds: float) -> bytes | None:
-        data = self._try_receive()  # a record may be decrypted already, which no poll tells
+        data = self.try_receive()  # a record may be decrypted already, which no poll tells
         return super().more(seconds) if data is None else data
 
     def is_stale(self) -> bool:
         # What is readable may be TLS's own, such as a session ticket.
         try:
-            return self._try_receive() is not None
+            return self.try_receive() is not None
         except OSError:
             return True
 
@@ -206,7 +210,7 @@ class TlsConnection(Connection):
         self.sock.settimeout(seconds)
         self._timeout = seconds
 
-    def _try_receive(self) -> bytes | None:
+    def try_receive(self) -> bytes | None:
         self._set_timeout(0)
         try:
             data = self.sock.recv(RECEIVE)
@@ -216,7 +220,7 @@ class TlsConnection(Connection):
             self.answered = True
         return data
 
-    def _try_send(self, data: bytes | memoryview) -> int:
+    def try_send(self, data: bytes | memoryview) -> int:
         self._set_timeout(0)
         try:
             return self.sock.send(data)

@@ -16,7 +16,8 @@ from .upload import Upload
 
 
 class Forward:
-    """Sends the exchange's request to `exchange.instance` and returns its answer, streamed both ways.
+    """Sends the exchange's request to `exchange.instance` and returns its answer, streamed both ways, and at once where
+    the answer begins before the request's end: then the answer's body takes the rest of the request along.
 
     pseudonym: this gateway's name in Via, see `headers.Composer`. Needs of the exchange what edge, routing and upstream
     have set: instance, service (its `settings`), route, target, timeouts, deadline. Sets upstream_seconds, adds to

@@ -91,6 +91,11 @@ class Upload:
         return self._kept[0] if len(self._kept) == 1 else b"".join(self._kept)
 
     @property
+    def ended(self) -> bool:
+        """Whether the last piece was passed on; of a chunked body that is the empty one."""
+        return self._ended and (self._kept is None or self._at == len(self._kept))
+
+    @property
     def replayable(self) -> bool:
         """Whether all that was read is kept, so that it can be sent again."""
         return self._kept is not None

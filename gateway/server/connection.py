@@ -12,7 +12,8 @@ from time import monotonic
 from typing import Any, Final
 
 from gateway.errors import ClientTimeout, Refusal
-from gateway.server.body import EMPTY, ChunkedBody, LengthBody
+from gateway.server.body import EMPTY, LengthBody
+from gateway.server.chunks import ChunkedBody
 from gateway.server.client import NOT_YET
 from gateway.server.http1 import check_partial, parse_head
 from gateway.server.responder import Responder

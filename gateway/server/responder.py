@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from gateway.errors import ClientGone, InternalError, Refusal
 from gateway.server.answer import CHUNKED, CLOSE, NONE, connection_line, may_have_body, streamed, whole
-from gateway.server.body import ChunkedBody, LengthBody
+from gateway.server.body import LengthBody
+from gateway.server.chunks import ChunkedBody
 from gateway.server.client import Client
 from gateway.server.service import Service, status_line
 
@@ -136,6 +137,8 @@ class Responder(Client):
         at_least_11 = environ["SERVER_PROTOCOL"] == "HTTP/1.1"
         first, framing, persistent = streamed(self._status, self._headers, method, at_least_11, persistent)
         self._begun = True
+        if body is not None:  # which may be read on; no interim answer may stand within this one
+            body.awaited = False
         if framing == NONE:
             self.send(first)
         elif framing == CHUNKED:

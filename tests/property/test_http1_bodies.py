@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import ClientGone, Refusal
-from gateway.server.body import ChunkedBody, LengthBody
+from gateway.server.body import LengthBody
+from gateway.server.chunks import ChunkedBody
 from gateway.server.http1 import HeadLimits
 
 LIMITS = HeadLimits(line=100, count=3, size=60)

@@ -102,6 +102,25 @@ def informational(then: Behaviour, *heads: bytes) -> Behaviour:
     return behaviour
 
 
+# --- both ways at once ----------------------------------------------------------------------------------------------
+def beside(call: Call) -> None:
+    """200 in chunks, of which the first comes before the request's body is read, the second behind its end."""
+    call.head()
+    call.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n")
+    call.request()
+    call.send(b"4\r\ndone\r\n0\r\n\r\n")
+
+
+def echo_chunks(call: Call, pause: float = 0.0) -> None:
+    """200 at once, then each chunk of the request as it comes, `pause` seconds later."""
+    call.head()
+    call.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for data in call.pieces():
+        call.pause(pause)
+        call.send(b"%x\r\n%b\r\n" % (len(data), data))
+    call.send(b"0\r\n\r\n")
+
+
 # --- choosing -------------------------------------------------------------------------------------------------------
 def script(*steps: Behaviour) -> Behaviour:
     """One after the other, a step a request over all connections; the last one stays."""

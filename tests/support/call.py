@@ -109,11 +109,19 @@ class Call:
 
     def request(self) -> Received:
         """The whole request, body included."""
+        for _ in self.pieces():
+            pass
+        return self.head()
+
+    def pieces(self) -> Iterator[bytes]:
+        """The request's body as it comes, recorded as `request` does it; a chunk at once."""
         request = self.head()
         if request.ended is None:
             try:
                 for data, raw in self._pieces(request):
                     request.add(data, raw)
+                    if data:
+                        yield data
                 request.ended = "whole"
             except ConnectionError:
                 request.ended = "reset"
@@ -121,7 +129,6 @@ class Call:
             finally:
                 request.ended = request.ended or "eof"
                 self.backend._wake()
-        return request
 
     def some(self, count: int) -> Received:
         """The head and at least `count` bytes behind it, as they are on the wire and left unparsed."""

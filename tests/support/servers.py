@@ -46,6 +46,7 @@ class Promise(Enum):
     PROCESSES = "one process without a master has no reload, no signals, no other workers and no durable state"
     HEADER_LINES = "PEP 3333 joins repeated fields and folds names; only our worker passes the lines on"
     CLIENT_DEADLINES = "gunicorn's gthread waits for a client as long as the client likes"
+    BOTH_WAYS = "gunicorn's gthread cannot tell what comes first: it reads 64 KiB of a body, then looks at the answer"
     OWN_THREADS = "gunicorn's gthread has one pool of threads for all listeners, and requests wait for one for ever"
     OWN_REFUSALS = "gunicorn's gthread answers what it refuses itself (malformed heads, limits) with a page of its own"
     DRAINS = "gunicorn's gthread closes idle connections at once when it leaves: nobody can ask it any more"

@@ -318,6 +318,19 @@ class Wire:
                 return Heard(start, headers, body, True, chunks)
             chunks += 1
 
+    def chunk(self) -> bytes:
+        """The next chunk of an answer whose head was read; EOFError when it breaks off before."""
+        while b"\r\n" not in self.buf:
+            if not self._more():
+                raise EOFError
+        line, _, self.buf = self.buf.partition(b"\r\n")
+        size = int(line, 16)
+        while len(self.buf) < size + 2:
+            if not self._more():
+                raise EOFError
+        data, self.buf = self.buf[:size], self.buf[size + 2 :]
+        return data
+
     def _until_end(self) -> bool:
         """Read to the end: whether it was a reset."""
         while True:

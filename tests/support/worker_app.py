@@ -130,6 +130,11 @@ class TestApplication:
         start("200 OK", TEXT)
         return [b"".join(parts)]
 
+    def do_answer_first(self, environ: Any, start: Any) -> Iterator[bytes]:
+        start("200 OK", TEXT)
+        yield b"begin "
+        yield environ["wsgi.input"].read()
+
     def do_count(self, environ: Any, start: Any, limit: str) -> list[bytes]:
         environ["wsgi.input"].limit = int(limit)
         total = 0

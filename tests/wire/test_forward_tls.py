@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
 import ssl
 from dataclasses import replace
 
@@ -152,6 +154,18 @@ def test_an_early_answer_is_delivered(trusting, serving):
     with serving(behaviours.early_answer(413, b"too much", read=1000)) as backend, Forwarding(tls=trusting) as forward:
         answer = forward(backend.url, method="POST", body=bytes(30_000_000))
         assert (answer.status, content(answer)) == (413, b"too much")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("behaviour", [behaviours.beside, behaviours.echo_chunks])
+def test_a_request_goes_on_beside_its_answer(trusting, serving, behaviour, chunked):
+    data = random.Random(1).randbytes(5_000_000)
+    with serving(behaviour) as backend, Forwarding(tls=trusting) as forward:
+        for _ in range(2):
+            body = content(forward(backend.url, method="POST", body=data, chunked=chunked))
+            assert body == (b"begindone" if behaviour is behaviours.beside else data)
+        assert [request.sha256 for request in backend.requests] == [hashlib.sha256(data).hexdigest()] * 2
+        assert [request.complete for request in backend.requests] == [True, True]
 
 
 def test_a_body_without_length_is_broken_off_when_tls_is_not_ended_in_order(trusting, serving):

@@ -234,6 +234,15 @@ def test_100_continue_is_sent_when_the_application_reads(worker: WorkerProcess) 
         assert wire.get("/hello").body == b"hello"
 
 
+def test_100_continue_is_not_sent_within_an_answer(worker: WorkerProcess) -> None:
+    with worker.connect() as wire:
+        wire.send("POST /answer_first HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        assert wire.head()[0] == "HTTP/1.1 200 OK"
+        assert wire.chunk() == b"begin "
+        wire.send("body")
+        assert (wire.chunk(), wire.chunk()) == (b"body", b"")
+
+
 def test_100_continue_is_not_sent_when_it_does_not(worker: WorkerProcess) -> None:
     with worker.connect() as wire:
         wire.send("POST /unread HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")

@@ -83,10 +83,26 @@ class Owner:
         return RuntimeError(type(error).__name__)
 
 
-def body(connection, *, length=None, keep=True, decoder=None, first=b""):
+class Beside:
+    """A request that goes on beside its answer, and is whole when `pieces` of that were read."""
+
+    def __init__(self, connection, pieces):
+        self.connection = connection
+        self.pieces = pieces
+
+    @property
+    def whole(self):
+        return not self.pieces
+
+    def receive(self):
+        self.pieces -= 1
+        return self.connection.receive(0)
+
+
+def body(connection, *, length=None, keep=True, decoder=None, first=b"", sending=None):
     owner = Owner()
     head = Head(200, "OK", [], length, decoder is not None, keep)
-    return AnswerBody(connection, head, owner, 7.0, lambda: 100.0, decoder=decoder, first=first), owner
+    return AnswerBody(connection, head, owner, 7.0, lambda: 100.0, sending, decoder=decoder, first=first), owner
 
 
 def test_a_body_of_known_length_gives_the_connection_back_with_its_last_piece():
@@ -110,6 +126,20 @@ def test_every_read_has_the_whole_timeout():
 def test_a_connection_that_closes_or_says_more_is_not_kept(keep, behind, reusable):
     made, owner = body(Played(b"", b"hello" + behind), length=5, keep=keep)
     assert b"".join(made) == b"hello"
+    assert owner.finished == [reusable]
+
+
+@pytest.mark.parametrize("pieces, reusable", [(2, True), (3, False)])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_request_goes_on_with_each_read_and_unless_it_is_whole_its_connection_is_not_kept(pieces, reusable, chunked):
+    connection = Played(b"he", *((b"l", b"lo") if not chunked else (b"l\r\n0\r\n", b"\r\n")))
+    framing = {"length": 5}
+    if chunked:
+        connection.buffer = b""
+        framing = {"decoder": ChunkDecoder()}
+        framing["first"] = framing["decoder"].feed(b"3\r\nhe")
+    made, owner = body(connection, sending=Beside(connection, pieces), **framing)
+    assert b"".join(made) == (b"hel" if chunked else b"hello")
     assert owner.finished == [reusable]
 
 

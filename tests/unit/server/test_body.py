@@ -6,7 +6,8 @@ from collections.abc import Iterable
 import pytest
 
 from gateway.errors import BodyTooLarge, ClientGone, ClientTimeout, HeadersTooLarge, Malformed, Refusal
-from gateway.server.body import CONTINUE, EMPTY, ChunkedBody, Input, LengthBody
+from gateway.server.body import CONTINUE, EMPTY, Input, LengthBody
+from gateway.server.chunks import ChunkedBody
 from gateway.server.http1 import HeadLimits
 
 LIMITS = HeadLimits(line=100, count=3, size=60)
@@ -181,6 +182,40 @@ def test_what_is_there_is_not_waited_for() -> None:
     body.read()
     assert body.wait(7)
     assert EMPTY.wait(7)
+
+
+def test_framing_alone_is_nothing_to_read() -> None:
+    """The end of a chunk, or a part of a size line, may come long before the next chunk."""
+    for buf, pieces in (
+        (b"5\r\nhello", [b"\r\n", ClientTimeout("idle")]),
+        (b"5\r\nhello\r\n", [b"1", ClientTimeout("idle")]),
+        (b"5\r\nhello\r", [b"\n1", b"\r\n", ClientTimeout("idle")]),
+    ):
+        body, _ = chunked(*pieces, buf=buf)
+        assert body.wait(-1)
+        assert body.read1(100) == b"hello"
+        if len(buf) > 10:
+            assert not body.wait(7)
+        with pytest.raises(ClientTimeout):
+            body.wait(-1)
+        assert body.broken
+
+
+def test_content_and_the_end_are_worth_reading() -> None:
+    body, source = chunked(b"lo", b"\r\n", b"0\r\n", b"X: y\r\n\r\nnext", buf=b"5\r\n")
+    assert body.wait(-1)  # content is next, which the read receives
+    assert source.pieces[0] == b"lo"
+    source.pieces[:1] = [b"hel", b"lo"]
+    assert [body.read1(100), body.wait(-1), body.read1(100), body.wait(-1)] == [b"hel", True, b"lo", True]
+    assert body.finished
+    assert (body.read1(100), source.buf) == (b"", b"next")
+
+
+def test_waiting_finds_wrong_framing() -> None:
+    body, _ = chunked(buf=b"zz\r\n")
+    with pytest.raises(Malformed):
+        body.wait(7)
+    assert body.broken
 
 
 def test_100_continue_is_not_sent_to_a_client_that_did_not_wait() -> None:

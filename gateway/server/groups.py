@@ -59,6 +59,7 @@ class ThreadGroup:
 
     def abort(self) -> None:
         """Behind `stop`: reset the connections that are still open."""
+        self.service.ended = True
         for connection in list(self.service.connections.values()):
             connection.abort()
         if not any(thread.is_alive() for thread in self._threads):
@@ -190,5 +191,6 @@ class ThreadGroup:
         return found is connection
 
     def _drop(self, connection: Connection, error: BaseException) -> None:
-        self.service.log.error("Error on a connection", exc_info=error)
+        if not self.service.ended:
+            self.service.log.error("Error on a connection", exc_info=error)
         connection.abort()

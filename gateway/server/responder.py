@@ -234,5 +234,7 @@ class Responder(Client):
 
     def _log(self, error: BaseException, environ: dict[str, Any]) -> None:
         """With the path, without the query: it may hold secrets."""
+        if self.service.ended:
+            return
         path = environ["RAW_URI"].partition("?")[0]
         self.service.log.error("Error handling %s %s", environ["REQUEST_METHOD"], path, exc_info=error)

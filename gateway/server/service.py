@@ -34,6 +34,7 @@ class Service:
     connections (keepalive 0), some when it has more of them than its share, else 0. Threads count it down without a
     lock; one more or less does not matter.
     handover: where connections go while the worker makes way for the next generation, else None.
+    ended: the worker ends under the threads that are still at work: what fails in them from now on is no news.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Service:
         self.log = log
         self.closing = 0.0 if plan.keepalive else float("inf")
         self.handover: Handover | None = None
+        self.ended = False
         self.connections: dict[int, Connection] = {}
         self.epoll = select.epoll()
         self._refused: Callable[[Refusal, Plane, str, bytes], Answer] | None = getattr(application, "refused", None)

@@ -341,6 +341,41 @@ def received(handover: Handover, count: int) -> list[bytes]:
     return found
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_fails_in_a_thread_that_the_worker_ends_under_is_no_news(
+    ended: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its application is closed meanwhile, so that anything may fail."""
+    closes, aborted = threading.Event(), threading.Event()
+
+    class Body:
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"begun"
+            aborted.wait(5)
+            yield b"x" * 10
+
+        def close(self) -> None:
+            closes.set()
+            raise ValueError("it is closed already")
+
+    def streams(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", "1000")])
+        return Body()
+
+    with group(streams) as one:
+        wire, _ = connect(one)
+        with wire:
+            wire.send(HELLO)
+            eventually(lambda: not one.waiting and one.service.connections)
+            time.sleep(0.05)  # until it is in its body
+            if ended:
+                one.stop(patience=0.0)
+                one.abort()
+            aborted.set()
+            assert closes.wait(5)
+    assert any("Error handling" in record.getMessage() for record in caplog.records) is not ended
+
+
 def test_connections_that_no_thread_holds_move_with_what_was_received() -> None:
     with group() as one:
         wires = [connect(one) for _ in range(3)]

@@ -241,6 +241,7 @@ def test_requests_that_a_stop_cuts_off_have_their_lines(server: Server, tmp_path
         told = {"/held": (200, True, False), "/waits": (503, False, False), "/upload": (503, False, True)}
         assert cut_off(gateway) == told
         assert len(requests(gateway)) == 3
+        assert "Traceback" not in gateway.log_text
 
 
 @pytest.mark.needs(Promise.SOCKET, Promise.PROCESSES, Promise.CUTS_OFF)
@@ -261,6 +262,7 @@ def test_requests_that_a_reload_cuts_off_are_told_and_counted(server: Server, tm
             counted = [one for one in metrics if 'reason="cut_off"' in one]
             assert sorted(one.rpartition(" ")[2] for one in counted) == ["1.0", "1.0"]
             assert [one for one in metrics if one.startswith("gateway_in_flight{") and not one.endswith(" 0.0")] == []
+            assert "Traceback" not in gateway.log_text
 
 
 # --- settings, the same with every server ---------------------------------------------------------------------------

@@ -70,7 +70,9 @@ class FakeBackend:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.drop_connections()
-        for thread in list(self._threads):
+        with self._changed:
+            threads = list(self._threads)
+        for thread in threads:
             thread.join(10)
             assert not thread.is_alive(), f"{thread.name} hangs"
 
@@ -101,7 +103,7 @@ class FakeBackend:
         thread = threading.Thread(target=target, args=args, name=f"{self.name}-{target.__name__}", daemon=True)
         with self._changed:
             self._threads.add(thread)
-        thread.start()
+            thread.start()  # under the lock: whoever closes joins only what was started
 
     def _wake(self) -> None:
         with self._changed:

@@ -110,7 +110,8 @@ class InstanceAdapter(BaseAdapter):
         if sending.goes_on(head):
             return head, sending
         # What was not sent to its end is not the beginning of another request.
-        return head._replace(keep=False), None
+        head.keep = False
+        return head, None
 
     def _body(
         self, connection: Connection, method: str, head: Head, timeout: float, sending: Sending | None

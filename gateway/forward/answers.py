@@ -6,7 +6,7 @@ A reader behind us that sees another end of the message than we do would take on
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from gateway.errors import AnswerTooLarge, BadAnswer
 from gateway.exchange import Headers
@@ -75,7 +75,24 @@ class _StatusLines(dict[str, tuple[int, str, bool]]):
 _STATUS_LINES = _StatusLines()
 
 
-class Head(NamedTuple):
+class _Options(dict[str, tuple[bool, bool, frozenset[str]]]):
+    """Connection's value -> (close, keep-alive, the fields that it names, in lower case). A cache like the others."""
+
+    def __missing__(self, value: str) -> tuple[bool, bool, frozenset[str]]:
+        options = frozenset(option.strip(" \t") for option in value.lower().split(","))
+        told = "close" in options, "keep-alive" in options, options - _NOT_HOP_BY_HOP
+        if len(value) <= 64:
+            if len(self) >= _REMEMBERED:
+                self.clear()
+            self[value] = told
+        return told
+
+
+_OPTIONS = _Options()
+
+
+@dataclass(slots=True)
+class Head:
     """headers: those to pass on, as sent. length: of the body, None: not told. keep: the connection may be reused."""
 
     status: int
@@ -98,7 +115,8 @@ def parse(data: bytes) -> Head:
     headers: Headers = []
     length: int | None = None
     chunked = False
-    options: list[str] = []
+    close = keep_alive = False
+    named: frozenset[str] = frozenset()
     kinds = _KINDS
     add = headers.append
     del lines[0]
@@ -123,15 +141,13 @@ def parse(data: bytes) -> Head:
                 raise BadAnswer("The backend's answer has a transfer coding other than chunked")
             chunked = True
         elif kind == _CONNECTION:
-            options += [option.strip(" \t") for option in value.lower().split(",")]
+            closes, keeps, fields = _OPTIONS[value]
+            close, keep_alive, named = close or closes, keep_alive or keeps, named | fields
     if chunked and length is not None:
         raise BadAnswer("The backend's answer has both a length and chunks")
-    keep = is_11
-    if options:
-        keep = "close" not in options and (is_11 or "keep-alive" in options)
-        named = set(options) - _NOT_HOP_BY_HOP
-        if named:
-            headers = [pair for pair in headers if pair[0].lower() not in named]
+    keep = not close and (is_11 or keep_alive)
+    if named:
+        headers = [pair for pair in headers if pair[0].lower() not in named]
     if chunked and not is_11:
         keep = False  # RFC 9112, 6.1: framing that is not to be trusted beyond this message
     return Head(status, phrase, headers, length, chunked, keep)

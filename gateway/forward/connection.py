@@ -26,6 +26,7 @@ _LEAST = 0.001  # seconds; a socket timeout of 0 would mean none
 _BEGINNING = b"HTTP/1."
 _INTERIM = 16  # interim answers (1xx) that one request may get
 _NEVER = float("inf")
+_AT_ONCE = int(socket.MSG_DONTWAIT)  # as a plain number: an enum's member costs a look-up each time
 
 
 class Closed(ConnectionError):
@@ -40,7 +41,7 @@ class Connection:
     raises TimeoutError when that is over; a broken connection raises another OSError.
     """
 
-    __slots__ = ("_now", "_timeout", "answered", "broken", "buffer", "reused", "sock", "used_at")
+    __slots__ = ("_arrivals", "_now", "_timeout", "answered", "broken", "buffer", "reused", "sock", "used_at")
     _would_block: ClassVar[tuple[type[OSError], ...]] = (BlockingIOError,)
 
     def __init__(self, sock: socket.socket, now: Callable[[], float] = time.monotonic) -> None:
@@ -53,6 +54,8 @@ class Connection:
         self._now = now
         self._timeout = _NEVER  # that the socket has; _NEVER also stands for "set it before you wait"
         sock.settimeout(None)
+        self._arrivals = select.poll()
+        self._arrivals.register(sock, select.POLLIN)
 
     # --- receiving
     def receive(self, limit: float) -> bytes:
@@ -109,19 +112,11 @@ class Connection:
 
     def more(self, seconds: float) -> bytes | None:
         """What comes within so many seconds; b"" at the end of the connection; None when nothing comes."""
-        poll = select.poll()
-        poll.register(self.sock, select.POLLIN)
-        return self.try_receive() if poll.poll(seconds * 1000) else None
+        return self.try_receive() if self._arrivals.poll(seconds * 1000) else None
 
     def is_stale(self) -> bool:
         """Whether the backend ended this idle connection, or sent something that nobody asked for."""
-        try:
-            self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return True
+        return bool(self._arrivals.poll(0))
 
     # --- sending
     def send(self, data: bytes, limit: float) -> bytes | memoryview:
@@ -174,7 +169,7 @@ class Connection:
     def try_receive(self) -> bytes | None:
         """What is there without waiting; None when nothing is."""
         try:
-            data = self.sock.recv(RECEIVE, socket.MSG_DONTWAIT)
+            data = self.sock.recv(RECEIVE, _AT_ONCE)
         except BlockingIOError:
             return None
         if data:
@@ -184,7 +179,7 @@ class Connection:
     def try_send(self, data: bytes | memoryview) -> int:
         """How much the kernel took without waiting."""
         try:
-            return self.sock.send(data, socket.MSG_DONTWAIT)
+            return self.sock.send(data, _AT_ONCE)
         except BlockingIOError:
             return 0
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from .engines import Engine
+from .engines import Engine, Version
 from .operations import lease
 from .operations.breaker import ALLOW, EJECTED, TOPIC
 
@@ -36,7 +36,7 @@ class Ejections:
         self._peers = peers
         self._pause = pause
         # Services without room -> what that was found for. Entries are replaced whole: each thread may write.
-        self._full: dict[str, tuple[int, int, float]] = {}
+        self._full: dict[str, tuple[Version, int, float]] = {}
 
     def open(self, service: str, share: float, trip: Callable[[], Result]) -> Result | None:
         """Call `trip` when one more instance may be open: its result. None: not now.

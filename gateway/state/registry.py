@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from types import MappingProxyType
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from gateway.clock import Clock
 from gateway.config.model import Defaults, Service
 from gateway.errors import RegistrationOff, StaticInstance
 
-from .engines import Engine
+from .engines import Engine, Version
 from .registration import Registration
 
 TOPIC = "registry"  # of the documents; breakers bump its version, too, when one opens or closes
@@ -89,7 +90,7 @@ class Snapshot:
 class _Current:
     """What readers compare: valid while the topic has this version, until this monotonic time."""
 
-    topic: int
+    topic: Version | None
     until: float
     snapshot: Snapshot
 
@@ -97,6 +98,8 @@ class _Current:
 class Registry:
     """services: those of the configuration. defaults: what others get. gone: called with the key of an instance that is
     no more, so that its state can be dropped; in the thread that noticed, under no lock, perhaps more than once.
+
+    version(): differs after each change of a registration, a breaker or an instance's health on the node.
     """
 
     def __init__(
@@ -109,24 +112,21 @@ class Registry:
         gone: Callable[[str], None] = lambda key: None,
     ) -> None:
         self._engine = engine
+        self.version: Callable[[], Version] = partial(engine.version, TOPIC)
         self._clock = clock
         self._settings = dict(services)
         self._others = Service(timeouts=defaults.timeouts, pool=defaults.pool, concurrency=defaults.concurrency)
         self._static = {name: _static(name, service) for name, service in services.items()}
         self._gone = gone
         self._lock = Lock()  # guards what follows, but for reading _current: that is replaced whole
-        self._current = _Current(-1, -math.inf, Snapshot(MappingProxyType({}), 0))
+        self._current = _Current(None, -math.inf, Snapshot(MappingProxyType({}), 0))
         self._decoded: dict[str, tuple[bytes, Instance]] = {}  # document key -> what it held, what that meant
         self._known: set[str] = set()  # keys of instances at the last sweep
-
-    def version(self) -> int:
-        """Differs after each change of a registration or a breaker on the node. About a microsecond."""
-        return self._engine.version(TOPIC)
 
     def snapshot(self) -> Snapshot:
         """All services as of now: what any worker registered before this call is in it."""
         current = self._current
-        if current.topic == self._engine.version(TOPIC) and self._clock.monotonic() < current.until:
+        if current.topic == self.version() and self._clock.monotonic() < current.until:
             return current.snapshot
         with self._lock:
             return self._refresh()
@@ -198,7 +198,7 @@ class Registry:
 
     def _refresh(self) -> Snapshot:
         """Under the lock: make the snapshot anew, with what did not change taken over."""
-        topic = self._engine.version(TOPIC)  # before reading, so that what changes meanwhile is seen next time
+        topic = self.version()  # before reading, so that what changes meanwhile is seen next time
         now = self._clock.monotonic()
         before = self._current
         if before.topic == topic and now < before.until:

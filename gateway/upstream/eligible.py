@@ -20,6 +20,7 @@ from gateway.config.model import Breaker as BreakerSettings
 from gateway.errors import StoreFull
 from gateway.state.breakers import Breakers
 from gateway.state.budgets import RetryBudgets
+from gateway.state.engines import Version
 from gateway.state.health import Healths
 from gateway.state.inflight import InFlight
 from gateway.state.registry import Instance, Registry, ServiceView
@@ -123,7 +124,7 @@ class Eligible:
         renewed = self._kept[service] = _Kept(eligible, planner, choosers)
         return renewed
 
-    def _filter(self, view: ServiceView, was: EligibleSet | None, version: int, now: float) -> EligibleSet:
+    def _filter(self, view: ServiceView, was: EligibleSet | None, version: Version, now: float) -> EligibleSet:
         everything = self._targets(view, was)
         until = min((one.expires for one in view.instances if one.expires is not None), default=math.inf)
         if len(everything) < len(view.instances):

@@ -9,6 +9,7 @@ from typing import Any
 from gateway.errors import DeadlineExceeded, UpstreamFailure
 from gateway.exchange import Exchange
 from gateway.state.breakers import Breaker
+from gateway.state.engines import Version
 from gateway.state.health import Health
 from gateway.state.registry import Instance, ServiceView
 
@@ -52,7 +53,7 @@ class EligibleSet:
     """
 
     view: ServiceView
-    version: int
+    version: Version
     until: float
     targets: Mapping[str, Target]
     all_targets: Mapping[str, Target]

@@ -12,13 +12,15 @@ Times are seconds of the engine's clock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
 
 from gateway.state.operations import Operation, Result, State
 
 REUSE_AFTER = 900.0  # seconds; a released column rests that long, so that late writers cannot reach its next owner
 LONGEST_KEY = 480  # bytes of a document's key in UTF-8
+
+Version = Hashable  # good for comparing with `==` only
 
 
 class StateError(Exception):
@@ -84,10 +86,9 @@ class Engine(Protocol):
         """The counters of a name. held: they count what is held now, and a dead worker holds nothing any more;
         otherwise they count what happened, and a dead worker's part stays. One name is always one or the other."""
 
-    def version(self, topic: str) -> int:
-        """A number that differs after each change of a document under `topic/` and each `notify` of an operation with
-        that topic. About a microsecond. Take it before reading what it covers; good for comparing with `==` only. A
-        document's expiry does not change it."""
+    def version(self, topic: str) -> Version:
+        """Something that differs after each change of a document under `topic/` and each `notify` of an operation with
+        that topic. Below a microsecond. Take it before reading what it covers. A document's expiry does not change it."""
 
     def get(self, key: str) -> bytes | None:
         """The document's value, None when it does not exist or has expired."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from gateway.clock import Clock, SystemClock
 from gateway.config.model import State as Settings
+from gateway.state.engines import Version
 from gateway.state.engines.node.counters import Cells, NodeCounters
 from gateway.state.engines.node.documents import Documents
 from gateway.state.engines.node.folder import Folder, prepare
@@ -81,9 +82,9 @@ class NodeEngine:
     def counters(self, name: str, *, held: bool) -> NodeCounters:
         return NodeCounters(self._cells, name, held, self.sweep_if_due)
 
-    def version(self, topic: str) -> int:
+    def version(self, topic: str) -> Version:
         self.sweep_if_due()
-        return self._documents.version(topic) << 128 | self._notices.version(topic)
+        return self._documents.version(topic), self._notices.version(topic)
 
     def get(self, key: str) -> bytes | None:
         return self._documents.get(key)

@@ -7,6 +7,18 @@ from zlib import crc32
 from gateway.state.engines.node.segment import DEATHS, TOPICS, WORD, Segment
 
 
+class _Topics(dict[str, int]):
+    """Name -> index of its word. Topics are few: they are named in code."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self._first = first
+
+    def __missing__(self, name: str) -> int:
+        index = self[name] = self._first + crc32(name.encode()) % TOPICS
+        return index
+
+
 class Notices:
     """A notice stores a number in its topic's word that was never there before.
 
@@ -18,17 +30,16 @@ class Notices:
         self.own = segment.layout.notices // WORD + worker
         self.prefix = (worker + 1) << 48
         self._words = segment.words
-        self._topics = segment.layout.topics // WORD
+        self._topics = _Topics(segment.layout.topics // WORD)
 
     def topic(self, name: str) -> int:
         """The index of the topic's word; two topics that share one only cause a look for nothing."""
-        return self._topics + crc32(name.encode()) % TOPICS
+        return self._topics[name]
 
-    def version(self, name: str) -> int:
+    def version(self, name: str) -> tuple[int, int]:
         """Differs after each notice, and after each death: that worker may have written and not given notice."""
         words = self._words
-        version: int = words[DEATHS] << 64 | words[self.topic(name)]
-        return version
+        return words[DEATHS], words[self._topics[name]]
 
     def give(self, word: int) -> int:
         words = self._words

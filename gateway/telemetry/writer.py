@@ -122,17 +122,17 @@ class LineWriter:
         """Write the first `lines` of the queue: those that come meanwhile wait, so that a flush ends under any load."""
         queue = self._queue
         while self._rest or lines > 0:
-            batch = [self._rest] if self._rest else []
+            batch: list[str] = []
             size = len(self._rest)
             while lines > 0 and size < self._chunk:
-                line = queue[0].encode("utf-8", "backslashreplace")
-                if batch and size + len(line) > self._chunk:
+                line = queue[0]
+                size += len(line) if line.isascii() else len(_encoded(line))
+                if size > self._chunk and (batch or self._rest):
                     break
                 queue.popleft()
                 lines -= 1
                 batch.append(line)
-                size += len(line)
-            data = b"".join(batch)
+            data = self._rest + _encoded("".join(batch))
             try:
                 self._rest = self._send(data, until)
             except OSError:  # closed, or the disk is full: nobody to tell now, counted for when there is
@@ -160,6 +160,10 @@ class LineWriter:
 
     def __repr__(self) -> str:
         return f"LineWriter(fd={self._fd}, queued={len(self._queue)}, dropped={self._dropped})"
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _reset(writer: LineWriter | None) -> None:

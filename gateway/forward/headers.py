@@ -145,7 +145,7 @@ class Composer:
         self._pseudonym = pseudonym
         self._via = f"Via: 1.1 {pseudonym}\r\n"
 
-    def __call__(self, exchange: Exchange, authority: str, left: int) -> bytes:
+    def compose(self, exchange: Exchange, authority: str, left: int) -> bytes:
         """Request line and fields, the empty line included. authority: what Host says where the client's is not kept.
         left: milliseconds until the request's deadline, told as X-Gateway-Deadline-Ms.
 

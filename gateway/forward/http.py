@@ -30,7 +30,7 @@ class Forward:
 
     def __init__(self, sessions: Sessions, pseudonym: str, now: Callable[[], float] = time.monotonic) -> None:
         self._sessions = sessions
-        self._compose = Composer(pseudonym)
+        self._compose = Composer(pseudonym).compose
         self._now = now
 
     def __call__(self, exchange: Exchange) -> Answer:

@@ -116,10 +116,9 @@ class Client:
     def send_with_head(self, head: bytes, data: bytes) -> None:
         """Send both, in one packet or system call where possible."""
         if len(data) < _JOINED:
-            self.send(head + data)
-            return
+            head, data = head + data, b""
         try:
-            sent = self.sock.sendmsg((head, data))
+            sent = self.sock.sendmsg((head, data)) if data else self.sock.send(head)
         except NOT_YET:
             sent = 0
         except OSError as error:

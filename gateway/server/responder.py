@@ -68,7 +68,8 @@ class Responder(Client):
             if body is not None and body.gone and self._status.startswith(_GONE):
                 self.close()
                 return False
-            persistent = persistent and self._may_persist(body)
+            if persistent and (body is not None or self.service.closing > 0):
+                persistent = self._may_persist(body)
             line = connection_line(persistent, environ["SERVER_PROTOCOL"] == "HTTP/1.1")
             data = result[0] if len(result) == 1 else b"".join(result)
             first, data = whole(self._status, self._headers, data, environ["REQUEST_METHOD"], line)

@@ -23,7 +23,7 @@ def composed(headers=(), **arguments):
     """The lines of the head that is made of a client's header fields."""
     exchange = make_exchange(headers=[("Host", "api.example.com"), *headers], **arguments)
     exchange.request_id = "r1"
-    text = Composer(PSEUDONYM)(exchange, "10.0.0.1:81", 9000).decode("latin-1")
+    text = Composer(PSEUDONYM).compose(exchange, "10.0.0.1:81", 9000).decode("latin-1")
     assert text.endswith("\r\n\r\n")
     return text.split("\r\n")[:-2]
 
@@ -44,7 +44,7 @@ def test_request_line_and_fields_pass_as_they_came():
 
 def test_bytes_beyond_ascii_pass():
     exchange = make_exchange(headers=[("Host", "h"), ("X-Name", "Jos\xe9")])
-    assert b"X-Name: Jos\xe9\r\n" in Composer(PSEUDONYM)(exchange, "a", 9000)
+    assert b"X-Name: Jos\xe9\r\n" in Composer(PSEUDONYM).compose(exchange, "a", 9000)
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ def test_a_unix_socket_is_no_hop_in_the_chain():
 def test_host_is_the_instances_own_when_it_is_not_preserved_or_did_not_come():
     assert composed(preserve_host=False)[1] == "Host: 10.0.0.1:81"
     exchange = make_exchange(headers=[])
-    assert b"\r\nHost: 10.0.0.1:81\r\n" in Composer(PSEUDONYM)(exchange, "10.0.0.1:81", 9000)
-    assert b"X-Forwarded-Host" not in Composer(PSEUDONYM)(exchange, "10.0.0.1:81", 9000)
+    assert b"\r\nHost: 10.0.0.1:81\r\n" in Composer(PSEUDONYM).compose(exchange, "10.0.0.1:81", 9000)
+    assert b"X-Forwarded-Host" not in Composer(PSEUDONYM).compose(exchange, "10.0.0.1:81", 9000)
 
 
 def test_framing_is_the_gateways():

@@ -67,9 +67,16 @@ class PathIndex(Generic[E]):
             depth = max(depth, self._regexes.depth)
         self._cuts = depth + 1
 
-    def candidates(self, path: str, headers: Headers) -> Iterator[E]:
+    def candidates(self, path: str, headers: Headers) -> Iterable[E]:
         """The entries whose pattern matches the canonical path, in order of precedence. Some whose conditions these
         header fields do not meet are left out."""
+        if self._more or self._regexes is not None or path in self._exact:
+            return self._search(path, headers)
+        # Nothing that would be worth putting off: the common case, without the cost of a generator.
+        return self._root.walk(path.split("/", self._cuts))
+
+    def _search(self, path: str, headers: Headers) -> Iterator[E]:
+        """As far as it is asked for."""
         exact = self._exact.get(path)
         if exact is not None:
             yield exact
@@ -77,8 +84,7 @@ class PathIndex(Generic[E]):
                 yield from self._more[exact].candidates(headers)
         # Split no further than the trie is deep: what a path is longer by costs nothing.
         segments = path.split("/", self._cuts)
-        found = self._root.walk(segments)
-        for _, entry in reversed(found):
+        for entry in self._root.walk(segments):
             yield entry
             if entry in self._more:
                 yield from self._more[entry].candidates(headers)
@@ -115,14 +121,15 @@ class _Node(Generic[E]):
         node.end = node.end or entry
         return node.end
 
-    def walk(self, segments: Sequence[str]) -> list[tuple[int, E]]:
-        """The entries for a path that was split, with their weights, the first in order of precedence last.
+    def walk(self, segments: Sequence[str]) -> list[E]:
+        """The entries for a path that was split, in order of precedence.
 
         The weight is the length of `patterns`: literal segments, then segments. Entries of equal weight are met in
         reverse order, variables before literals and a prefix before the end, which sorting leaves as it is. Each node
         is visited at most once, so the worst case is the number of nodes, however many variables there are.
         """
-        found: list[tuple[int, E]] = []
+        found: list[E] = []
+        weights: list[int] = []
         later: list[tuple[_Node[E], int, int]] = []  # literals that were left aside for a variable
         node = self
         at = 1
@@ -130,10 +137,12 @@ class _Node(Generic[E]):
         forked = False
         while True:
             if node.prefix is not None:
-                found.append((weight, node.prefix))
+                found.append(node.prefix)
+                weights.append(weight)
             if at == len(segments):
                 if node.end is not None:
-                    found.append((weight, node.end))
+                    found.append(node.end)
+                    weights.append(weight)
             else:
                 segment = segments[at]
                 at += 1
@@ -153,7 +162,8 @@ class _Node(Generic[E]):
                 break
             node, at, weight = later.pop()
         if forked:
-            found.sort(key=_weight)
+            found = [entry for _, entry in sorted(zip(weights, found, strict=True), key=_weight)]
+        found.reverse()
         return found
 
 

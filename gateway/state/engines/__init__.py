@@ -88,7 +88,7 @@ class Engine(Protocol):
 
     def version(self, topic: str) -> Version:
         """Something that differs after each change of a document under `topic/` and each `notify` of an operation with
-        that topic. Below a microsecond. Take it before reading what it covers. A document's expiry does not change it."""
+        that topic. Cheap. Take it before reading what it covers. A document's expiry does not change it."""
 
     def get(self, key: str) -> bytes | None:
         """The document's value, None when it does not exist or has expired."""

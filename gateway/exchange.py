@@ -36,7 +36,6 @@ class Answer:
         status: int,
         headers: Headers,
         body: Iterable[bytes],
-        *,
         phrase: str | None = None,
         refusal: Exception | None = None,
     ) -> None:

@@ -96,7 +96,9 @@ class InstanceAdapter(BaseAdapter):
         upload: Upload | None,
     ) -> tuple[Head, Sending | None]:
         """Send the request and receive the answer's head; and what goes on being sent while the answer's body comes."""
-        limit = min(self._now() + timeouts.upstream, deadline)
+        limit = self._now() + timeouts.upstream
+        if limit > deadline:
+            limit = deadline
         rest = connection.send(request, limit)
         if upload is None:
             if not rest:

@@ -58,7 +58,7 @@ class Forward:
         edits = exchange.route.response_headers
         if edits is not None:
             headers = edit(headers, edits)
-        return Answer(head.status, headers, body, phrase=head.phrase)
+        return Answer(head.status, headers, body, head.phrase)
 
     def _with_body(
         self, exchange: Exchange, client: Body, request: bytes, adapter: InstanceAdapter

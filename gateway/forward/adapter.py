@@ -96,9 +96,7 @@ class InstanceAdapter(BaseAdapter):
         upload: Upload | None,
     ) -> tuple[Head, Sending | None]:
         """Send the request and receive the answer's head; and what goes on being sent while the answer's body comes."""
-        limit = self._now() + timeouts.upstream
-        if limit > deadline:
-            limit = deadline
+        limit = min(self._now() + timeouts.upstream, deadline)
         rest = connection.send(request, limit)
         if upload is None:
             if not rest:

@@ -44,7 +44,9 @@ class Recorder:
     def cut(self) -> None:
         """Record what is still under way: the process ends, and with it these answers, of which no more goes out."""
         for exchange in list(self._under_way):
-            if not self._take(exchange):
+            try:
+                self._under_way.remove(exchange)
+            except KeyError:  # it has just come to its end
                 continue
             if exchange.upload is not None:
                 exchange.bytes_in = exchange.upload.received
@@ -54,16 +56,16 @@ class Recorder:
 
     def write(self, exchange: Exchange, status: int, reason: str | None, bytes_out: int) -> None:
         """Record how it ended, unless it was cut off before."""
-        if self._take(exchange):
-            self._bodies.pop(exchange, None)
-            self._write(exchange, status, reason, bytes_out)
-
-    def _take(self, exchange: Exchange) -> bool:
         try:
             self._under_way.remove(exchange)
         except KeyError:
-            return False
-        return True
+            return
+        self._write(exchange, status, reason, bytes_out)
+
+    def ended(self, exchange: Exchange, status: int, reason: str | None, bytes_out: int) -> None:
+        """The same for a streamed answer."""
+        self.write(exchange, status, reason, bytes_out)
+        self._bodies.pop(exchange, None)
 
     def _write(self, exchange: Exchange, status: int, reason: str | None, bytes_out: int) -> None:
         """Never raises: what fails here must not cost the client its answer."""
@@ -146,4 +148,4 @@ class RecordedBody:
             upload = self._exchange.upload
             if upload is not None:  # it may have gone on beside the answer
                 self._exchange.bytes_in = upload.received
-            recorder.write(self._exchange, self._answer.status, reason or getattr(refusal, "reason", None), self.moved)
+            recorder.ended(self._exchange, self._answer.status, reason or getattr(refusal, "reason", None), self.moved)

@@ -1,6 +1,6 @@
 """A proxied GET, CPU time and throughput, against the peers of this field in the same run.
 
-Usage: python -m bench.proxy [--runs 5] [--seconds 3] [--only NAME,NAME] [--markdown FILE]
+Usage: python -m bench.proxy [--runs 5] [--seconds 3] [--connections 16] [--only NAME,NAME]
 
 Every peer forwards the same request (84-byte answer, keep-alive on both sides) to the same nginx. Runs are interleaved,
 so that a slow minute of the machine hits all of them; the table shows medians. CPU is user + system time of the whole

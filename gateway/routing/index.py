@@ -1,7 +1,7 @@
 """The routes of one host by path, so that finding them costs the same among ten and among ten thousand.
 
 Exact paths are a dictionary; templates and prefixes a trie over segments; regexes are looked up by what their matches
-hold (see `anchors`). `candidates` yields in the order of `patterns`, and does no more of the search than is asked for.
+hold (see `anchors`). Candidates come in the order of `patterns`, and no more is searched than is asked for.
 
 Beyond a few hundred routes the cost is that of memory that is in no cache, so a look-up touches few objects.
 """
@@ -39,16 +39,21 @@ E = TypeVar("E", bound=Entry)
 
 
 class PathIndex(Generic[E]):
-    """Immutable after construction; read by all threads."""
+    """Immutable after construction; read by all threads.
 
-    __slots__ = ("_cuts", "_exact", "_more", "_regexes", "_root")
+    steps: called one after the other with a canonical path and the header fields, they give the entries whose pattern
+    matches, in order of precedence; some whose conditions these fields do not meet are left out. So for whoever is
+    content with the first that fits, no more is looked up than that takes.
+    """
+
+    __slots__ = ("_cuts", "_exact", "_more", "_regexes", "_root", "steps")
 
     def __init__(self, entries: Iterable[E]) -> None:
         self._exact: dict[str, E] = {}
         self._root: _Node[E] = _Node()
         more: dict[E, list[E]] = {}  # for the first entry of a pattern: the others
         regexes: list[tuple[E, re.Pattern[str]]] = []
-        depth = 0
+        depth = -1
         for entry in sorted(entries, key=lambda entry: entry.rank):
             pattern = entry.pattern
             if pattern.regex is not None:
@@ -62,34 +67,30 @@ class PathIndex(Generic[E]):
             if first is not entry:
                 more.setdefault(first, []).append(entry)
         self._more = {first: Siblings(others) for first, others in more.items()}
-        self._regexes = RegexIndex(regexes) if regexes else None
-        if self._regexes:
-            depth = max(depth, self._regexes.depth)
-        self._cuts = depth + 1
+        self._regexes = RegexIndex(regexes)
+        self._cuts = max(depth, self._regexes.depth) + 1
+        steps = ((self._exact, self._exactly), (depth >= 0, self._by_segments), (regexes, self._by_regex))
+        self.steps = tuple(step for any_entry, step in steps if any_entry)
 
-    def candidates(self, path: str, headers: Headers) -> Iterable[E]:
-        """The entries whose pattern matches the canonical path, in order of precedence. Some whose conditions these
-        header fields do not meet are left out."""
-        if self._more or self._regexes is not None or path in self._exact:
-            return self._search(path, headers)
-        # Nothing that would be worth putting off: the common case, without the cost of a generator.
-        return self._root.walk(path.split("/", self._cuts))
+    def _exactly(self, path: str, headers: Headers) -> Iterable[E]:
+        entry = self._exact.get(path)
+        if entry is None:
+            return ()
+        return (entry,) if entry not in self._more else self._with_siblings((entry,), headers)
 
-    def _search(self, path: str, headers: Headers) -> Iterator[E]:
-        """As far as it is asked for."""
-        exact = self._exact.get(path)
-        if exact is not None:
-            yield exact
-            if exact in self._more:
-                yield from self._more[exact].candidates(headers)
+    def _by_segments(self, path: str, headers: Headers) -> Iterable[E]:
         # Split no further than the trie is deep: what a path is longer by costs nothing.
-        segments = path.split("/", self._cuts)
-        for entry in self._root.walk(segments):
+        found = self._root.walk(path.split("/", self._cuts))
+        return found if not self._more else self._with_siblings(found, headers)
+
+    def _with_siblings(self, entries: Iterable[E], headers: Headers) -> Iterator[E]:
+        for entry in entries:
             yield entry
             if entry in self._more:
                 yield from self._more[entry].candidates(headers)
-        if self._regexes is not None:
-            yield from self._regexes.candidates(path, segments)
+
+    def _by_regex(self, path: str, headers: Headers) -> Iterable[E]:
+        return self._regexes.candidates(path, path.split("/", self._cuts))
 
 
 class _Node(Generic[E]):
@@ -200,8 +201,11 @@ class RegexIndex(Generic[E]):
         for number, prefix in enumerate(self._prefixes):
             self._shorter.append(self._longest(number - 1, prefix))
 
-    def candidates(self, path: str, segments: Sequence[str]) -> Iterable[E]:
-        """The entries whose regex matches, by rank. segments: of the path, at least up to `depth`."""
+    def candidates(self, path: str, segments: Sequence[str]) -> Iterator[E]:
+        """The entries whose regex matches, by rank; nothing is looked for before the first is asked for.
+
+        segments: of the path, at least up to `depth`.
+        """
         found: list[tuple[E, re.Pattern[str]]] = []
         for position, members in self._segments:
             if position < len(segments) and segments[position] in members:
@@ -213,7 +217,9 @@ class RegexIndex(Generic[E]):
                 number = self._shorter[number]
         if len(found) > 1:
             found.sort(key=lambda member: member[0].rank)
-        return (entry for entry, regex in found if regex.match(path)) if found else ()
+        for entry, regex in found:
+            if regex.match(path):
+                yield entry
 
     def _longest(self, number: int, text: str) -> int:
         """The first among this prefix and its own prefixes that the text begins with, or -1."""

@@ -80,12 +80,13 @@ class Table:
         """The route for a canonical path. host: as in the Host header. NoRoute, MethodNotAllowed: there is none."""
         others: list[CompiledRoute] = []
         for index in self._anywhere if self._by_host is None else self._by_host(host):
-            for route in index.candidates(path, headers):
-                if route.conditions and not route.met_by(headers):
-                    continue
-                if route.methods is None or method in route.methods:
-                    return route
-                others.append(route)
+            for step in index.steps:
+                for route in step(path, headers):
+                    if route.conditions and not route.met_by(headers):
+                        continue
+                    if route.methods is None or method in route.methods:
+                        return route
+                    others.append(route)
         if others:
             raise _not_allowed(method, others)
         raise NoRoute(f"no route matches the path {path} on host {host or '(none)'}")

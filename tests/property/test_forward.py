@@ -45,7 +45,7 @@ def forwarded(headers):
     """The fields that an instance gets."""
     exchange = make_exchange(headers=[("Host", "h")])
     exchange.headers += headers
-    lines = Composer(PSEUDONYM)(exchange, "a", 9000).decode("latin-1").split("\r\n")[1:-2]
+    lines = Composer(PSEUDONYM).compose(exchange, "a", 9000).decode("latin-1").split("\r\n")[1:-2]
     return [tuple(line.split(": ", 1)) for line in lines]
 
 

@@ -87,7 +87,11 @@ def wrk(url: str, pid: int, *, seconds: float = 3.0, connections: int = 16, thre
 
 
 class Process:
-    """A server under test, in a process group of its own, stopped by `close`."""
+    """A server under test, in a process group of its own, stopped by `close`.
+
+    Not in a session of its own: Linux shares the CPUs out among sessions (autogroup, sched(7)), and what is over its
+    share is interrupted by every other. Then how often wrk and the backend interrupt a server would be measured.
+    """
 
     def __init__(self, name: str, command: Sequence[str], port: int, **environment: str) -> None:
         self.name = name
@@ -97,7 +101,7 @@ class Process:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={**os.environ, **environment},
-            start_new_session=True,
+            process_group=0,
         )
         deadline = time.monotonic() + 20
         while True:

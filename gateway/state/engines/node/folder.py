@@ -64,8 +64,8 @@ def prepare(path: Path, max_size: int) -> Folder:
     """Create the folder (0700), make it this gateway's, and set `max_size` bytes of disk aside for its documents.
 
     Keep what is returned for as long as workers run. Waits up to `PATIENCE` seconds for workers whose master is gone.
-    Raises StateError when the folder cannot be created or written, is
-    on a network filesystem, belongs to another gateway, or has no room.
+    Raises StateError when the folder cannot be created or written, is on a network filesystem, belongs to another
+    gateway, or has no room.
     """
     path = Path(os.path.realpath(path))  # messages read better without `..`
     if max_size < SMALLEST:

@@ -1,4 +1,5 @@
-"""Which CPUs there are for the workers, which one each worker is pinned to, and how its threads take turns there.
+"""Which CPUs there are for the workers, which one each worker is pinned to, how its threads take turns there, and whose
+share of it they have.
 
 Threads that share one interpreter lock and run on two CPUs fight over it: a worker that is pinned to one CPU serves
 nearly twice the requests. With a cgroup CPU quota there is no pinning by itself: the kernel stops the whole group when
@@ -83,6 +84,22 @@ def take_turns() -> None:
     if hasattr(os, "SCHED_BATCH"):
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def own_share(master: int, root: Path = Path("/")) -> None:
+    """Give this process a CPU share of its own, where the kernel shares CPUs out by session (sched(7), autogroup) and
+    the master leads a session, as a service or a container does. `master`: its process id.
+
+    Otherwise all workers together have one service's share. On a busy machine they are over it, and then each answer of
+    a backend beside them interrupts them, often with the interpreter lock in hand. In a terminal's session they stay:
+    its signals are for them as well.
+    """
+    try:
+        by_session = (root / "proc/sys/kernel/sched_autogroup_enabled").read_text().strip() == "1"
+        if by_session and os.getsid(0) == master:
+            os.setsid()
+    except OSError:  # another system, or this process leads a group already
+        return
 
 
 def _up(mount: Path, group: str) -> list[Path]:

@@ -56,6 +56,7 @@ class GatewayWorker(ThreadWorker):  # type: ignore[misc]
             except OSError as error:
                 self.log.warning("Worker %d is not pinned to CPU %d: %s", plan.slot, plan.cpu, error.strerror)
         pinning.take_turns()
+        pinning.own_share(self.ppid)
         super(ThreadWorker, self).init_process()  # ThreadWorker's own makes a pool and a poller that are not used
 
     # --- signals, in the main thread; the interpreter's wake-up pipe ends the wait

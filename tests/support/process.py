@@ -35,6 +35,16 @@ REAL = (sys.executable, "-m", "gunicorn", "gateway.wsgi:app")
 BARE = (sys.executable, "-m", "gunicorn", "tests.support.bare:app")  # the same master and workers without a pipeline
 
 
+def _handles(pids: Iterable[int]) -> list[int]:
+    """File descriptors that stand for these processes, whoever has their numbers later."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            found.append(os.pidfd_open(pid))
+    return found
+
+
+
 class GatewayProcess:
     """See the module's text. `arguments` go behind gunicorn's command line; `env` is laid over the environment."""
 
@@ -171,9 +181,10 @@ class GatewayProcess:
             raise AssertionError(f"still running after {timeout} s:\n{self.log_text}") from None
 
     def stop(self, timeout: float = 10.0) -> int | None:
-        """SIGTERM, then SIGKILL for the whole process group; the master's exit status, None if it was never started."""
+        """SIGTERM, then SIGKILL for all that is left; the master's exit status, None if it was never started."""
         process, code = self.process, None
         if process is not None:
+            workers = _handles(self.worker_pids)  # each may have a session, so a process group, of its own
             if process.poll() is None:
                 process.terminate()
                 try:
@@ -183,6 +194,10 @@ class GatewayProcess:
             code = process.wait()
             with contextlib.suppress(ProcessLookupError):  # nothing of it is left, as it should be
                 os.killpg(process.pid, signal.SIGKILL)
+            for worker in workers:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(worker, signal.SIGKILL)
+                os.close(worker)
         for reservation in self._reservations:
             reservation.release()
         if self._temporary is not None:

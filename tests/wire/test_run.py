@@ -191,6 +191,20 @@ def test_listeners_are_told_apart_and_cpus_are_spread():
         assert len(process.get("/").json()["affinity"]) == 1
 
 
+def test_each_worker_of_a_service_has_a_cpu_share_of_its_own():
+    """The gateway leads a session here, as a service does; where the kernel shares CPUs out by session, workers do."""
+    with bare(workers=2) as process:
+        try:
+            by_session = Path("/proc/sys/kernel/sched_autogroup_enabled").read_text().strip() == "1"
+        except OSError:
+            by_session = False
+        pids = process.worker_pids
+        assert [os.getsid(pid) for pid in pids] == (pids if by_session else [process.pid] * 2)
+        os.killpg(process.pid, signal.SIGTERM)  # whoever is told, all end
+        assert process.wait_exit() == 0
+        assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
 def test_gunicorns_own_worker_serves_when_it_is_asked_for():
     with bare(env={"GATEWAY_WORKER": "gthread"}) as process:
         assert process.get("/").json()["plane"] is None
@@ -212,6 +226,7 @@ def orphaned(seconds: float) -> Iterator[tuple[GatewayProcess, Future[Reply], li
     """A gateway whose master was killed while a request takes so long, the request, and its two workers."""
     with bare(workers=2) as process, ThreadPoolExecutor(1) as pool:
         slow = pool.submit(process.get, f"/sleep/{seconds}", timeout=60)
+        workers = [os.pidfd_open(pid) for pid in process.worker_pids]
         busy = eventually(lambda: [pid for pid in process.worker_pids if in_request(process, pid)])
         master = process.process
         assert master is not None
@@ -220,8 +235,10 @@ def orphaned(seconds: float) -> Iterator[tuple[GatewayProcess, Future[Reply], li
             master.wait()
             yield process, slow, busy
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(master.pid, signal.SIGKILL)
+            for worker in workers:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(worker, signal.SIGKILL)
+                os.close(worker)
 
 
 def in_request(process: GatewayProcess, pid: int) -> bool:

@@ -108,3 +108,40 @@ def test_threads_take_turns_without_interrupting_each_other() -> None:
         assert worker.result() == os.SCHED_BATCH
     finally:
         worker.close()
+
+
+@pytest.mark.parametrize(
+    ("contents", "leads", "alone"),
+    [
+        ({"proc/sys/kernel/sched_autogroup_enabled": "1\n"}, True, True),
+        ({"proc/sys/kernel/sched_autogroup_enabled": "1\n"}, False, False),
+        ({"proc/sys/kernel/sched_autogroup_enabled": "0\n"}, True, False),
+        ({}, True, False),
+    ],
+)
+def test_a_worker_of_a_service_has_a_session_of_its_own(
+    tmp_path: Path, contents: dict[str, str], leads: bool, alone: bool
+) -> None:
+    def has_its_own() -> bool:
+        pinning.own_share(os.getsid(0) if leads else os.getpid(), files(tmp_path, contents))
+        return os.getsid(0) == os.getpid()
+
+    worker = Worker(has_its_own)
+    try:
+        assert worker.result() is alone
+    finally:
+        worker.close()
+
+
+def test_a_process_that_leads_its_session_stays_as_it_is(tmp_path: Path) -> None:
+    def twice() -> int:
+        root = files(tmp_path, {"proc/sys/kernel/sched_autogroup_enabled": "1\n"})
+        pinning.own_share(os.getsid(0), root)
+        pinning.own_share(os.getsid(0), root)
+        return os.getsid(0) - os.getpid()
+
+    worker = Worker(twice)
+    try:
+        assert worker.result() == 0
+    finally:
+        worker.close()

@@ -44,7 +44,6 @@ def _handles(pids: Iterable[int]) -> list[int]:
     return found
 
 
-
 class GatewayProcess:
     """See the module's text. `arguments` go behind gunicorn's command line; `env` is laid over the environment."""
 

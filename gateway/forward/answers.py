@@ -12,6 +12,7 @@ from gateway.errors import AnswerTooLarge, BadAnswer
 from gateway.exchange import Headers
 
 from .headers import fold
+from .remembered import Remembered
 
 MAX_HEAD = 64 * 1024  # bytes
 MAX_FIELDS = 200
@@ -33,62 +34,35 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-zA-Z]+").fullmatch
 _TEXT = bytes([9, *range(32, 127), *range(128, 256)])
 _NOT_HOP_BY_HOP = frozenset(("close", "keep-alive", "content-length", ""))
 _MOST_DIGITS = 18
-_REMEMBERED = 4096
-
-
-class _Kinds(dict[str, int]):
-    """Name as sent -> what to do with it; only valid names. A cache of a pure function, thrown away when full."""
-
-    def __missing__(self, name: str) -> int:
-        if not _TOKEN(name):
-            raise BadAnswer("The backend's answer has a line that is no header field")
-        lower = name.lower()
-        kind = _KNOWN.get(lower, _PASS)
-        if fold(name).startswith("x-accel-"):
-            kind = _DROP  # orders to the nginx in front
-        if len(name) <= 64:
-            if len(self) >= _REMEMBERED:
-                self.clear()
-            self[name] = kind
-        return kind
-
-
-_KINDS = _Kinds()
 _is_status_line = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (.*))?").fullmatch
 
 
-class _StatusLines(dict[str, tuple[int, str, bool]]):
-    """Status line -> (status, phrase, whether it is HTTP/1.1). A cache of a pure function, thrown away when full."""
-
-    def __missing__(self, line: str) -> tuple[int, str, bool]:
-        found = _is_status_line(line)
-        if not found:
-            raise BadAnswer("The backend's answer does not begin with an HTTP/1 status line")
-        parsed = int(found[2]), found[3] or "", found[1] == "1"
-        if len(line) <= 64:
-            if len(self) >= _REMEMBERED:
-                self.clear()
-            self[line] = parsed
-        return parsed
+def _kind(name: str) -> int:
+    """What to do with a field, by its name as sent."""
+    if not _TOKEN(name):
+        raise BadAnswer("The backend's answer has a line that is no header field")
+    if fold(name).startswith("x-accel-"):
+        return _DROP  # orders to the nginx in front
+    return _KNOWN.get(name.lower(), _PASS)
 
 
-_STATUS_LINES = _StatusLines()
+def _status(line: str) -> tuple[int, str, bool]:
+    """Status line -> (status, phrase, whether it is HTTP/1.1)."""
+    found = _is_status_line(line)
+    if not found:
+        raise BadAnswer("The backend's answer does not begin with an HTTP/1 status line")
+    return int(found[2]), found[3] or "", found[1] == "1"
 
 
-class _Options(dict[str, tuple[bool, bool, frozenset[str]]]):
-    """Connection's value -> (close, keep-alive, the fields that it names, in lower case). A cache like the others."""
-
-    def __missing__(self, value: str) -> tuple[bool, bool, frozenset[str]]:
-        options = frozenset(option.strip(" \t") for option in value.lower().split(","))
-        told = "close" in options, "keep-alive" in options, options - _NOT_HOP_BY_HOP
-        if len(value) <= 64:
-            if len(self) >= _REMEMBERED:
-                self.clear()
-            self[value] = told
-        return told
+def _options(value: str) -> tuple[bool, bool, frozenset[str]]:
+    """Connection's value -> (close, keep-alive, the fields that it names, in lower case)."""
+    options = frozenset(option.strip(" \t") for option in value.lower().split(","))
+    return "close" in options, "keep-alive" in options, options - _NOT_HOP_BY_HOP
 
 
-_OPTIONS = _Options()
+_KINDS = Remembered(_kind)
+_STATUS_LINES = Remembered(_status)
+_OPTIONS = Remembered(_options)
 
 
 @dataclass(slots=True)

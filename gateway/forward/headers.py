@@ -16,6 +16,8 @@ from gateway.config import model
 from gateway.errors import LoopDetected, Malformed
 from gateway.exchange import Exchange, Headers
 
+from .remembered import Remembered
+
 # What to do with a field of a request.
 PASS, DROP, HOST, LENGTH, CONNECTION, VIA, FORWARDED_FOR, FORWARDED, IF_TRUSTED = range(9)
 
@@ -55,7 +57,6 @@ _OWNED = {
 }
 _OWNED_PREFIXES = ("x-forwarded-", "x-gateway-")
 _FOLDED = str.maketrans("_.", "--")
-_REMEMBERED = 4096  # names; longer ones than 64 characters are not remembered
 
 
 def fold(name: str) -> str:
@@ -63,23 +64,14 @@ def fold(name: str) -> str:
     return name.lower().translate(_FOLDED)
 
 
-class _Kinds(dict[str, int]):
-    """Name as sent -> what to do with it. A cache of a pure function; thrown away when full, so that a client cannot
-    fill it with names of its own and leave the common ones outside."""
-
-    def __missing__(self, name: str) -> int:
-        folded = fold(name)
-        kind = _OWNED.get(folded, DROP if folded.startswith(_OWNED_PREFIXES) else PASS)
-        if kind != PASS and folded != name.lower():
-            kind = DROP  # another spelling of a name that is ours
-        if len(name) <= 64:
-            if len(self) >= _REMEMBERED:
-                self.clear()
-            self[name] = kind
-        return kind
+def _kind(name: str) -> int:
+    """What to do with a field, by its name as sent."""
+    folded = fold(name)
+    kind = _OWNED.get(folded, DROP if folded.startswith(_OWNED_PREFIXES) else PASS)
+    return DROP if kind != PASS and folded != name.lower() else kind  # another spelling of a name that is ours
 
 
-KINDS = _Kinds()
+KINDS = Remembered(_kind)
 
 
 class Edits(NamedTuple):
